@@ -1,0 +1,34 @@
+"""The WebSocket server under test."""
+
+import os
+
+from aiohttp import WSMsgType, web
+
+
+def create_websocket_server(app: web.Application) -> None:
+    """Make `app` accept WebSocket connections at `/`.
+
+    The app is the caller's: the real one in production, a bare one in tests.
+    The article's `createWebSocketServer`.
+    """
+
+    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            match message.type:
+                case WSMsgType.TEXT:
+                    await socket.send_str(message.data)
+                case WSMsgType.BINARY:
+                    await socket.send_bytes(message.data)
+        return socket
+
+    app.router.add_get("/", handle_connection)
+
+
+if __name__ == "__main__":
+    app = web.Application()
+    create_websocket_server(app)
+    port = int(os.environ.get("PORT", "8080"))
+    # By default a server that stops waits 60 seconds for its clients to leave.
+    web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -1,0 +1,55 @@
+"""The WebSocket server under test."""
+
+import json
+import os
+
+from aiohttp import WSMsgType, web
+
+
+def parse(frame: str | bytes) -> object:
+    """Return the value of the JSON text in `frame`, or None when it holds none."""
+    try:
+        text = frame if isinstance(frame, str) else frame.decode()
+        value = json.loads(text)
+        # JSON can escape half a surrogate pair, which no text frame can carry.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def create_websocket_server(app: web.Application) -> None:
+    """Make `app` accept WebSocket connections at `/`.
+
+    The app is the caller's: the real one in production, a bare one in tests.
+    The article's `createWebSocketServer`.
+    """
+
+    async def answer(socket: web.WebSocketResponse, message: object) -> None:
+        match message:
+            case {"type": "ECHO", "value": str(value)}:
+                await socket.send_str(value)
+            case {"type": "ECHO_TIMES_3", "value": str(value)}:
+                for _ in range(3):
+                    await socket.send_str(value)
+            case _:
+                await socket.send_str("INVALID_MESSAGE")
+
+    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            match message.type:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
+                    await answer(socket, parse(message.data))
+        return socket
+
+    app.router.add_get("/", handle_connection)
+
+
+if __name__ == "__main__":
+    app = web.Application()
+    create_websocket_server(app)
+    port = int(os.environ.get("PORT", "8080"))
+    # By default a server that stops waits 60 seconds for its clients to leave.
+    web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

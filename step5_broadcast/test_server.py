@@ -1,0 +1,163 @@
+"""Integration tests of the WebSocket server."""
+
+from socket import SHUT_RDWR
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
+
+from .utils import (
+    SocketState,
+    compute_port,
+    create_socket_client,
+    start_server,
+    wait_for_socket_state,
+)
+
+PORT = compute_port()
+INVALID_MESSAGES = {
+    "no JSON": "This is a test message",
+    "nested too deeply": "[" * 100_000,
+    "no object": '["ECHO", "This is a test message"]',
+    "no type": '{"value": "This is a test message"}',
+    "unknown type": '{"type": "SHOUT", "value": "HI"}',
+    "no value": '{"type": "ECHO"}',
+    "ECHO a number": '{"type": "ECHO", "value": 1}',
+    "half a character": '{"type": "ECHO", "value": "\\ud800"}',
+    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
+}
+
+
+@pytest.fixture(autouse=True)
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
+    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
+    return await start_server(aiohttp_server, PORT)
+
+
+async def test_given_echo_server_sends_the_value_back_once() -> None:
+    test_message = {"type": "ECHO", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT, close_after=1) as (client, messages):
+        # Send client message
+        await client.send_json(test_message)
+        await wait_for_socket_state(client, SocketState.CLOSED)
+
+    # Perform assertions on the response
+    assert messages == [test_message["value"]]
+
+
+async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
+    test_message = '{"type": "ECHO", "value": "Übung"}'
+
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_bytes(test_message.encode("utf-8"))
+        await client.send_bytes(test_message.encode("utf-16"))
+
+    # Perform assertions on the responses
+    assert messages == ["Übung", "INVALID_MESSAGE"]
+
+
+async def test_server_echoes_several_messages_in_order() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_json({"type": "ECHO", "value": "first"})
+        await client.send_json({"type": "ECHO", "value": "second"})
+        await client.send_json({"type": "ECHO", "value": "third"})
+
+    # Perform assertions on the responses
+    assert messages == ["first", "second", "third"]
+
+
+async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
+    test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client message
+        await client.send_json(test_message)
+
+    # Perform assertions on the responses
+    assert messages == [test_message["value"]] * 3
+
+
+@pytest.mark.parametrize(
+    "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
+)
+async def test_given_an_invalid_message_server_says_so_and_goes_on(
+    invalid_message: str,
+) -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (_, other_messages),
+        create_socket_client(PORT) as (client, messages),
+    ):
+        # Send client messages
+        await client.send_str(invalid_message)
+        await client.send_json({"type": "ECHO", "value": "still here"})
+
+    # Perform assertions on the responses
+    assert messages == ["INVALID_MESSAGE", "still here"]
+    assert other_messages == []
+
+
+async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT, close_after=1) as (client1, messages1),
+        create_socket_client(PORT) as (_, messages2),
+        create_socket_client(PORT) as (_, messages3),
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        # The sender's goodbye is answered when everybody has been sent the message.
+        await wait_for_socket_state(client1, SocketState.CLOSED)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == [test_message["value"]]
+    assert messages3 == [test_message["value"]]
+
+
+async def test_a_client_that_left_spoils_a_broadcast_for_nobody() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with create_socket_client(PORT) as (client1, messages1):
+        async with create_socket_client(PORT) as (_, messages2):
+            pass
+
+        # Send client message
+        await client1.send_json(test_message)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == []
+
+
+async def test_a_client_that_vanishes_spoils_a_broadcast_for_nobody() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT, close_after=1) as (client1, messages1),
+        create_socket_client(PORT) as (_, messages2),
+        ClientSession() as session,
+        session.ws_connect(f"ws://127.0.0.1:{PORT}") as vanishing_client,
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        # The server hears of both at once: the message, and a connection cut off.
+        vanishing_client.get_extra_info("socket").shutdown(SHUT_RDWR)
+        await wait_for_socket_state(client1, SocketState.CLOSED)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == [test_message["value"]]

@@ -1,0 +1,469 @@
+"""Integration tests of the WebSocket server."""
+
+from socket import SHUT_RDWR
+
+import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
+
+from .utils import (
+    SocketState,
+    compute_port,
+    create_socket_client,
+    start_server,
+    wait_for_messages,
+    wait_for_socket_state,
+)
+
+PORT = compute_port()
+INVALID_MESSAGES = {
+    "no JSON": "This is a test message",
+    "nested too deeply": "[" * 100_000,
+    "no object": '["ECHO", "This is a test message"]',
+    "no type": '{"value": "This is a test message"}',
+    "unknown type": '{"type": "SHOUT", "value": "HI"}',
+    "no value": '{"type": "ECHO"}',
+    "ECHO a number": '{"type": "ECHO", "value": 1}',
+    "half a character": '{"type": "ECHO", "value": "\\ud800"}',
+    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
+    "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
+    "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
+    "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupName": "X"}}',
+    "group message a number": (
+        '{"type": "MESSAGE_GROUP", "value": {"groupName": "X", "groupMessage": 1}}'
+    ),
+    "group name a number": (
+        '{"type": "MESSAGE_GROUP", "value": {"groupName": 1, "groupMessage": "X"}}'
+    ),
+}
+CREATE_GROUP = {"type": "CREATE_GROUP", "value": "TEST_GROUP"}
+JOIN_GROUP = {"type": "JOIN_GROUP", "value": "TEST_GROUP"}
+CREATE_OTHER_GROUP = {"type": "CREATE_GROUP", "value": "OTHER_GROUP"}
+MESSAGE_GROUP = {
+    "type": "MESSAGE_GROUP",
+    "value": {"groupName": "TEST_GROUP", "groupMessage": "This is a test message"},
+}
+MOVES = {
+    "create": {"type": "CREATE_GROUP", "value": "THIRD_GROUP"},
+    "join": {"type": "JOIN_GROUP", "value": "OTHER_GROUP"},
+}
+
+
+@pytest.fixture(autouse=True)
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
+    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
+    return await start_server(aiohttp_server, PORT)
+
+
+async def test_given_echo_server_sends_the_value_back_once() -> None:
+    test_message = {"type": "ECHO", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT, close_after=1) as (client, messages):
+        # Send client message
+        await client.send_json(test_message)
+        await wait_for_socket_state(client, SocketState.CLOSED)
+
+    # Perform assertions on the response
+    assert messages == [test_message["value"]]
+
+
+async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
+    test_message = '{"type": "ECHO", "value": "Übung"}'
+
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_bytes(test_message.encode("utf-8"))
+        await client.send_bytes(test_message.encode("utf-16"))
+
+    # Perform assertions on the responses
+    assert messages == ["Übung", "INVALID_MESSAGE"]
+
+
+async def test_server_echoes_several_messages_in_order() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_json({"type": "ECHO", "value": "first"})
+        await client.send_json({"type": "ECHO", "value": "second"})
+        await client.send_json({"type": "ECHO", "value": "third"})
+
+    # Perform assertions on the responses
+    assert messages == ["first", "second", "third"]
+
+
+async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
+    test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client message
+        await client.send_json(test_message)
+
+    # Perform assertions on the responses
+    assert messages == [test_message["value"]] * 3
+
+
+@pytest.mark.parametrize(
+    "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
+)
+async def test_given_an_invalid_message_server_says_so_and_goes_on(
+    invalid_message: str,
+) -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (_, other_messages),
+        create_socket_client(PORT) as (client, messages),
+    ):
+        # Send client messages
+        await client.send_str(invalid_message)
+        await client.send_json({"type": "ECHO", "value": "still here"})
+
+    # Perform assertions on the responses
+    assert messages == ["INVALID_MESSAGE", "still here"]
+    assert other_messages == []
+
+
+async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT, close_after=1) as (client1, messages1),
+        create_socket_client(PORT) as (_, messages2),
+        create_socket_client(PORT) as (_, messages3),
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        # The sender's goodbye is answered when everybody has been sent the message.
+        await wait_for_socket_state(client1, SocketState.CLOSED)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == [test_message["value"]]
+    assert messages3 == [test_message["value"]]
+
+
+async def test_a_client_that_left_spoils_a_broadcast_for_nobody() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with create_socket_client(PORT) as (client1, messages1):
+        async with create_socket_client(PORT) as (_, messages2):
+            pass
+
+        # Send client message
+        await client1.send_json(test_message)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == []
+
+
+async def test_a_client_that_vanishes_spoils_a_broadcast_for_nobody() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT, close_after=1) as (client1, messages1),
+        create_socket_client(PORT) as (_, messages2),
+        ClientSession() as session,
+        session.ws_connect(f"ws://127.0.0.1:{PORT}") as vanishing_client,
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        # The server hears of both at once: the message, and a connection cut off.
+        vanishing_client.get_extra_info("socket").shutdown(SHUT_RDWR)
+        await wait_for_socket_state(client1, SocketState.CLOSED)
+
+    # Perform assertions on the responses
+    assert messages1 == [test_message["value"]]
+    assert messages2 == [test_message["value"]]
+
+
+async def test_given_create_group_server_replies_with_the_name() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client message
+        await client.send_json(CREATE_GROUP)
+
+    # Perform assertions on the response
+    assert messages == ["TEST_GROUP"]
+
+
+async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+
+        # Send client message
+        await client2.send_json(CREATE_GROUP)
+
+    # Perform assertions on the responses
+    assert messages1 == ["TEST_GROUP"]
+    assert messages2 == ["GROUP_UNAVAILABLE"]
+
+
+async def test_given_join_group_server_replies_with_the_name() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+
+        # Send client message
+        await client2.send_json(JOIN_GROUP)
+
+    # Perform assertions on the responses
+    assert messages1 == ["TEST_GROUP"]
+    assert messages2 == ["TEST_GROUP"]
+
+
+async def test_given_join_group_with_an_unknown_name_server_refuses() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages: the name is still free after the first
+        await client.send_json(JOIN_GROUP)
+        await client.send_json(CREATE_GROUP)
+
+    # Perform assertions on the responses
+    assert messages == ["GROUP_UNAVAILABLE", "TEST_GROUP"]
+
+
+async def test_given_message_group_server_sends_it_to_every_member_once() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT, close_after=2) as (client2, messages2),
+        create_socket_client(PORT) as (_, messages3),
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+        await client2.send_json(JOIN_GROUP)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+        await wait_for_socket_state(client2, SocketState.CLOSED)
+
+    # Perform assertions on the responses, past the one that confirms the group
+    assert messages1[1:] == ["This is a test message"]
+    assert messages2[1:] == ["This is a test message"]
+    assert messages3 == []
+
+
+async def test_given_message_group_server_sends_nothing_to_another_group() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_OTHER_GROUP)
+        await wait_for_messages(messages1, 1)
+
+        # Send client message
+        await client2.send_json(CREATE_GROUP)
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past the one that confirms the group
+    assert messages1[1:] == []
+    assert messages2[1:] == ["This is a test message"]
+
+
+async def test_given_message_group_for_an_unknown_group_nothing_is_sent() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client message
+        await client.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the response
+    assert messages == []
+
+
+async def test_given_message_group_from_a_client_in_no_group_nothing_is_sent() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past the one that confirms the group
+    assert messages1[1:] == []
+    assert messages2 == []
+
+
+async def test_given_message_group_from_another_group_nothing_is_sent() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+        await client2.send_json(CREATE_OTHER_GROUP)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past the one that confirms the group
+    assert messages1[1:] == []
+    assert messages2[1:] == []
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+async def test_a_client_that_moves_to_another_group_leaves_the_first(
+    move: dict[str, str],
+) -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_OTHER_GROUP)
+        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(move)
+        await wait_for_messages(messages1, 3)
+        await client2.send_json(JOIN_GROUP)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past those that confirm the groups
+    assert messages1[3:] == []
+    assert messages2[1:] == ["This is a test message"]
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+async def test_a_client_that_moved_to_another_group_cannot_message_the_first(
+    move: dict[str, str],
+) -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client1.send_json(CREATE_OTHER_GROUP)
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 2)
+        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(move)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past those that confirm the groups
+    assert messages1[2:] == []
+    assert messages2[2:] == []
+
+
+async def test_joining_a_group_twice_makes_one_member() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        await client.send_json(CREATE_GROUP)
+        await client.send_json(JOIN_GROUP)
+
+        # Send client message
+        await client.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the response, past those that confirm the group
+    assert messages[2:] == ["This is a test message"]
+
+
+async def test_a_refused_client_leaves_the_group_as_it_was() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await client2.send_json(CREATE_GROUP)
+        await wait_for_messages(messages2, 1)
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the responses, past those to the two requests
+    assert messages1[1:] == []
+    assert messages2[1:] == ["This is a test message"]
+
+
+async def test_a_refused_client_stays_in_its_group() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        await client.send_json(CREATE_OTHER_GROUP)
+        await client.send_json(CREATE_GROUP)
+        await client.send_json(CREATE_OTHER_GROUP)
+        await client.send_json({"type": "JOIN_GROUP", "value": "UNKNOWN_GROUP"})
+
+        # Send client message
+        await client.send_json(MESSAGE_GROUP)
+
+    # Perform assertions on the response, past those to the four requests
+    assert messages[4:] == ["This is a test message"]
+
+
+async def test_a_group_outlives_its_members() -> None:
+    # Create test clients
+    async with create_socket_client(PORT) as (client1, _):
+        await client1.send_json(CREATE_GROUP)
+    async with create_socket_client(PORT) as (client2, messages2):
+        # Send client message
+        await client2.send_json(JOIN_GROUP)
+
+    # Perform assertions on the response
+    assert messages2 == ["TEST_GROUP"]
+
+
+async def test_a_member_that_vanishes_spoils_a_group_message_for_nobody() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT, close_after=2) as (client2, messages2),
+        ClientSession() as session,
+        session.ws_connect(f"ws://127.0.0.1:{PORT}") as vanishing_client,
+    ):
+        await client1.send_json(CREATE_GROUP)
+        await wait_for_messages(messages1, 1)
+        await client2.send_json(JOIN_GROUP)
+        await vanishing_client.send_json(JOIN_GROUP)
+        await vanishing_client.receive(timeout=1)
+
+        # Send client message
+        await client2.send_json(MESSAGE_GROUP)
+        # The server hears of both at once: the message, and a connection cut off.
+        vanishing_client.get_extra_info("socket").shutdown(SHUT_RDWR)
+        await wait_for_socket_state(client2, SocketState.CLOSED)
+
+    # Perform assertions on the responses, past the one that confirms the group
+    assert messages1[1:] == ["This is a test message"]
+    assert messages2[1:] == ["This is a test message"]
+
+
+async def test_groups_do_not_outlive_their_server(
+    server: TestServer, aiohttp_server: AiohttpServer
+) -> None:
+    # Create test clients
+    async with create_socket_client(PORT) as (client1, _):
+        await client1.send_json(CREATE_GROUP)
+    await server.close()
+    await start_server(aiohttp_server, PORT)
+    async with create_socket_client(PORT) as (client2, messages2):
+        # Send client message
+        await client2.send_json(JOIN_GROUP)
+
+    # Perform assertions on the response
+    assert messages2 == ["GROUP_UNAVAILABLE"]

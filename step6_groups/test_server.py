@@ -163,21 +163,23 @@ async def test_a_client_that_left_spoils_a_broadcast_for_nobody() -> None:
     assert messages2 == []
 
 
-async def test_a_client_that_vanishes_spoils_a_broadcast_for_nobody() -> None:
+async def test_clients_that_vanish_spoil_a_broadcast_for_nobody() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     # Create test clients
-    async with (
-        create_socket_client(PORT, close_after=1) as (client1, messages1),
-        create_socket_client(PORT) as (_, messages2),
-        ClientSession() as session,
-        session.ws_connect(f"ws://127.0.0.1:{PORT}") as vanishing_client,
-    ):
-        # Send client message
-        await client1.send_json(test_message)
-        # The server hears of both at once: the message, and a connection cut off.
-        vanishing_client.get_extra_info("socket").shutdown(SHUT_RDWR)
-        await wait_for_socket_state(client1, SocketState.CLOSED)
+    async with ClientSession() as session:
+        url = f"ws://127.0.0.1:{PORT}"
+        vanishing_clients = [await session.ws_connect(url) for _ in range(10)]
+        async with (
+            create_socket_client(PORT, close_after=1) as (client1, messages1),
+            create_socket_client(PORT) as (_, messages2),
+        ):
+            # Send client message
+            await client1.send_json(test_message)
+            # The server hears of it all at once: the message, and ten clients cut off.
+            for client in vanishing_clients:
+                client.get_extra_info("socket").shutdown(SHUT_RDWR)
+            await wait_for_socket_state(client1, SocketState.CLOSED)
 
     # Perform assertions on the responses
     assert messages1 == [test_message["value"]]
@@ -428,25 +430,28 @@ async def test_a_group_outlives_its_members() -> None:
     assert messages2 == ["TEST_GROUP"]
 
 
-async def test_a_member_that_vanishes_spoils_a_group_message_for_nobody() -> None:
+async def test_members_that_vanish_spoil_a_group_message_for_nobody() -> None:
     # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT, close_after=2) as (client2, messages2),
-        ClientSession() as session,
-        session.ws_connect(f"ws://127.0.0.1:{PORT}") as vanishing_client,
-    ):
-        await client1.send_json(CREATE_GROUP)
-        await wait_for_messages(messages1, 1)
-        await client2.send_json(JOIN_GROUP)
-        await vanishing_client.send_json(JOIN_GROUP)
-        await vanishing_client.receive(timeout=1)
+    async with ClientSession() as session:
+        url = f"ws://127.0.0.1:{PORT}"
+        vanishing_clients = [await session.ws_connect(url) for _ in range(10)]
+        async with (
+            create_socket_client(PORT) as (client1, messages1),
+            create_socket_client(PORT, close_after=2) as (client2, messages2),
+        ):
+            await client1.send_json(CREATE_GROUP)
+            await wait_for_messages(messages1, 1)
+            await client2.send_json(JOIN_GROUP)
+            for client in vanishing_clients:
+                await client.send_json(JOIN_GROUP)
+                await client.receive(timeout=1)
 
-        # Send client message
-        await client2.send_json(MESSAGE_GROUP)
-        # The server hears of both at once: the message, and a connection cut off.
-        vanishing_client.get_extra_info("socket").shutdown(SHUT_RDWR)
-        await wait_for_socket_state(client2, SocketState.CLOSED)
+            # Send client message
+            await client2.send_json(MESSAGE_GROUP)
+            # The server hears of it all at once: the message, and ten members cut off.
+            for client in vanishing_clients:
+                client.get_extra_info("socket").shutdown(SHUT_RDWR)
+            await wait_for_socket_state(client2, SocketState.CLOSED)
 
     # Perform assertions on the responses, past the one that confirms the group
     assert messages1[1:] == ["This is a test message"]

@@ -43,15 +43,15 @@ def compute_port() -> int:
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
     base_port = os.environ.get("BASE_PORT", "3000")
-    if not base_port.isdecimal():
-        pytest.fail(f"BASE_PORT={base_port} is no port number", pytrace=False)
+    if not base_port.isdecimal() or int(base_port) > 65000:
+        pytest.fail(f"BASE_PORT={base_port} is no number up to 65000", pytrace=False)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
     port = int(base_port) + 10 * int(worker) + (int(step[1]) if step else 0)
     try:
         create_server(("127.0.0.1", port)).close()
         return port
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         problem = error
     pytest.fail(f"cannot use port {port}, set BASE_PORT: {problem}", pytrace=False)
 
@@ -98,8 +98,13 @@ async def create_socket_client(
     """
     __tracebackhide__ = True
     messages: list[str | bytes] = []
+    goodbye_said = False
 
     async def say_goodbye() -> None:
+        nonlocal goodbye_said
+        if goodbye_said:
+            return
+        goodbye_said = True
         with suppress(ConnectionError):  # the server may be gone already
             await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
 
@@ -124,8 +129,7 @@ async def create_socket_client(
         listener = asyncio.create_task(listen())
         try:
             yield client, messages
-            if close_after is None or len(messages) < close_after:
-                await say_goodbye()
+            await say_goodbye()
             await asyncio.wait([listener], timeout=TIMEOUT)
             if not listener.done():
                 raise TimeoutError(f"waited {TIMEOUT} s for the server's close frame")

@@ -3,6 +3,7 @@
 PYTHON = python3
 PORT = 8080
 ARGS =
+N = 100
 
 NUMBERS := 1 2 3 4 5 6
 STEPS := $(sort $(wildcard step[1-6]_*))
@@ -14,7 +15,8 @@ TOOLS_READY := tools/.venv/ready-$(subst /,-,$(PYTHON))
 PYTEST := .venv/bin/python -m pytest
 TOOLS := tools/.venv/bin
 
-.PHONY: help test check clean $(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n))
+.PHONY: help test check bench soak clean mutants-utils \
+	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n))
 
 ## help: list these targets
 help:
@@ -63,13 +65,30 @@ check: $(TOOLS_READY)
 	@$(TOOLS)/ruff check .
 	@$(TOOLS)/ruff format --check .
 	@$(TOOLS)/mypy .
+	@$(TOOLS)/python -m pytest --quiet tools/test_utils.py
+
+## mutants1 ... mutants6: change a step's server in every way; do its tests notice?
+$(NUMBERS:%=mutants%): mutants%: $(TOOLS_READY)
+	@step=$(wildcard step$*_*); $(TOOLS)/python -m tools.mutants $$step/server.py $$step
+
+## mutants-utils: the same for the utilities of step 6
+mutants-utils: $(TOOLS_READY)
+	@$(TOOLS)/python -m tools.mutants step6_groups/utils.py tools/test_utils.py step6_groups
+
+## bench: measure what the steps cost
+bench: $(READY) $(TOOLS_READY)
+	@$(TOOLS)/python -m tools.bench
+
+## soak: run all steps over and over on busy cores (N=2000: as often as that)
+soak: $(TOOLS_READY)
+	@$(TOOLS)/python -m tools.soak $(N)
 
 ## clean: remove what the other targets made
 clean:
 	rm -rf .venv tools/.venv .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-step% serve% diff%:
+step% serve% diff% mutants%:
 	@echo "There is no $@: the steps are $(NUMBERS)." >&2; exit 2
 
 .venv/ready-%: requirements.txt

@@ -116,6 +116,7 @@ async def test_client_loses_no_message_and_says_goodbye_once(
             client,
             messages,
         ):
+            await wait_for_socket_state(client, SocketState.OPEN)
             await client.send_str("one")
             if close_after and close_after < 4:
                 await wait_for_socket_state(client, SocketState.CLOSED)

@@ -45,6 +45,18 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
     assert messages == [test_message["value"]]
 
 
+async def test_server_echoes_several_messages_in_order() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_json({"type": "ECHO", "value": "first"})
+        await client.send_json({"type": "ECHO", "value": "second"})
+        await client.send_json({"type": "ECHO", "value": "third"})
+
+    # Perform assertions on the responses
+    assert messages == ["first", "second", "third"]
+
+
 async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
     test_message = '{"type": "ECHO", "value": "Übung"}'
 
@@ -56,18 +68,6 @@ async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
 
     # Perform assertions on the responses
     assert messages == ["Übung", "INVALID_MESSAGE"]
-
-
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages
-        await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": "second"})
-        await client.send_json({"type": "ECHO", "value": "third"})
-
-    # Perform assertions on the responses
-    assert messages == ["first", "second", "third"]
 
 
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:

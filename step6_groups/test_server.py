@@ -39,15 +39,45 @@ INVALID_MESSAGES = {
     ),
 }
 CREATE_GROUP = {"type": "CREATE_GROUP", "value": "TEST_GROUP"}
+CREATE_OTHER = {"type": "CREATE_GROUP", "value": "OTHER_GROUP"}
+CREATE_THIRD = {"type": "CREATE_GROUP", "value": "THIRD_GROUP"}
 JOIN_GROUP = {"type": "JOIN_GROUP", "value": "TEST_GROUP"}
-CREATE_OTHER_GROUP = {"type": "CREATE_GROUP", "value": "OTHER_GROUP"}
+JOIN_OTHER = {"type": "JOIN_GROUP", "value": "OTHER_GROUP"}
 MESSAGE_GROUP = {
     "type": "MESSAGE_GROUP",
     "value": {"groupName": "TEST_GROUP", "groupMessage": "This is a test message"},
 }
-MOVES = {
-    "create": {"type": "CREATE_GROUP", "value": "THIRD_GROUP"},
-    "join": {"type": "JOIN_GROUP", "value": "OTHER_GROUP"},
+CONVERSATIONS = {
+    "create": ([CREATE_GROUP], ["TEST_GROUP"]),
+    "create a taken name": (
+        [CREATE_GROUP, CREATE_GROUP, MESSAGE_GROUP],
+        ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message"],
+    ),
+    "join": (
+        [CREATE_GROUP, CREATE_OTHER, JOIN_GROUP, MESSAGE_GROUP],
+        ["TEST_GROUP", "OTHER_GROUP", "TEST_GROUP", "This is a test message"],
+    ),
+    "join twice": (
+        [CREATE_GROUP, JOIN_GROUP, MESSAGE_GROUP],
+        ["TEST_GROUP", "TEST_GROUP", "This is a test message"],
+    ),
+    "join an unknown name": (
+        [CREATE_GROUP, JOIN_OTHER, MESSAGE_GROUP, CREATE_OTHER],
+        ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message", "OTHER_GROUP"],
+    ),
+    "message": (
+        [CREATE_GROUP, MESSAGE_GROUP],
+        ["TEST_GROUP", "This is a test message"],
+    ),
+    "message an unknown group": ([MESSAGE_GROUP], []),
+    "message the group left by creating": (
+        [CREATE_GROUP, CREATE_OTHER, MESSAGE_GROUP],
+        ["TEST_GROUP", "OTHER_GROUP"],
+    ),
+    "message the group left by joining": (
+        [CREATE_OTHER, CREATE_GROUP, JOIN_OTHER, MESSAGE_GROUP],
+        ["OTHER_GROUP", "TEST_GROUP", "OTHER_GROUP"],
+    ),
 }
 
 
@@ -70,6 +100,18 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
     assert messages == [test_message["value"]]
 
 
+async def test_server_echoes_several_messages_in_order() -> None:
+    # Create test client
+    async with create_socket_client(PORT) as (client, messages):
+        # Send client messages
+        await client.send_json({"type": "ECHO", "value": "first"})
+        await client.send_json({"type": "ECHO", "value": "second"})
+        await client.send_json({"type": "ECHO", "value": "third"})
+
+    # Perform assertions on the responses
+    assert messages == ["first", "second", "third"]
+
+
 async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
     test_message = '{"type": "ECHO", "value": "Übung"}'
 
@@ -81,18 +123,6 @@ async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
 
     # Perform assertions on the responses
     assert messages == ["Übung", "INVALID_MESSAGE"]
-
-
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages
-        await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": "second"})
-        await client.send_json({"type": "ECHO", "value": "third"})
-
-    # Perform assertions on the responses
-    assert messages == ["first", "second", "third"]
 
 
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
@@ -186,14 +216,20 @@ async def test_clients_that_vanish_spoil_a_broadcast_for_nobody() -> None:
     assert messages2 == [test_message["value"]]
 
 
-async def test_given_create_group_server_replies_with_the_name() -> None:
+@pytest.mark.parametrize(
+    ("requests", "replies"), CONVERSATIONS.values(), ids=CONVERSATIONS
+)
+async def test_given_group_messages_server_gives_a_lone_client_its_replies(
+    requests: list[dict[str, object]], replies: list[str]
+) -> None:
     # Create test client
     async with create_socket_client(PORT) as (client, messages):
-        # Send client message
-        await client.send_json(CREATE_GROUP)
+        # Send client messages
+        for request in requests:
+            await client.send_json(request)
 
-    # Perform assertions on the response
-    assert messages == ["TEST_GROUP"]
+    # Perform assertions on the responses
+    assert messages == replies
 
 
 async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
@@ -202,95 +238,47 @@ async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
     ):
-        await client1.send_json(CREATE_GROUP)
-        await wait_for_messages(messages1, 1)
-
-        # Send client message
         await client2.send_json(CREATE_GROUP)
+        await wait_for_messages(messages2, 1)
 
-    # Perform assertions on the responses
-    assert messages1 == ["TEST_GROUP"]
-    assert messages2 == ["GROUP_UNAVAILABLE"]
-
-
-async def test_given_join_group_server_replies_with_the_name() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
+        # Send client messages: the second shows that the group is as it was
         await client1.send_json(CREATE_GROUP)
         await wait_for_messages(messages1, 1)
-
-        # Send client message
-        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(MESSAGE_GROUP)
 
     # Perform assertions on the responses
-    assert messages1 == ["TEST_GROUP"]
-    assert messages2 == ["TEST_GROUP"]
+    assert messages1 == ["GROUP_UNAVAILABLE"]
+    assert messages2[1:] == ["This is a test message"]
 
 
-async def test_given_join_group_with_an_unknown_name_server_refuses() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages: the name is still free after the first
-        await client.send_json(JOIN_GROUP)
-        await client.send_json(CREATE_GROUP)
-
-    # Perform assertions on the responses
-    assert messages == ["GROUP_UNAVAILABLE", "TEST_GROUP"]
-
-
-async def test_given_message_group_server_sends_it_to_every_member_once() -> None:
+async def test_given_message_group_server_sends_it_to_each_member_and_nobody_else() -> (
+    None
+):
     # Create test clients
     async with (
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT, close_after=2) as (client2, messages2),
         create_socket_client(PORT) as (_, messages3),
+        create_socket_client(PORT) as (client4, messages4),
     ):
         await client1.send_json(CREATE_GROUP)
+        await client4.send_json(CREATE_OTHER)
         await wait_for_messages(messages1, 1)
+        await wait_for_messages(messages4, 1)
         await client2.send_json(JOIN_GROUP)
 
         # Send client message
         await client2.send_json(MESSAGE_GROUP)
         await wait_for_socket_state(client2, SocketState.CLOSED)
 
-    # Perform assertions on the responses, past the one that confirms the group
+    # Perform assertions on the responses, past the one that confirms a group
     assert messages1[1:] == ["This is a test message"]
     assert messages2[1:] == ["This is a test message"]
     assert messages3 == []
+    assert messages4[1:] == []
 
 
-async def test_given_message_group_server_sends_nothing_to_another_group() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
-        await client1.send_json(CREATE_OTHER_GROUP)
-        await wait_for_messages(messages1, 1)
-
-        # Send client message
-        await client2.send_json(CREATE_GROUP)
-        await client2.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the responses, past the one that confirms the group
-    assert messages1[1:] == []
-    assert messages2[1:] == ["This is a test message"]
-
-
-async def test_given_message_group_for_an_unknown_group_nothing_is_sent() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client message
-        await client.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the response
-    assert messages == []
-
-
-async def test_given_message_group_from_a_client_in_no_group_nothing_is_sent() -> None:
+async def test_given_message_group_from_a_non_member_server_sends_nothing() -> None:
     # Create test clients
     async with (
         create_socket_client(PORT) as (client1, messages1),
@@ -299,33 +287,17 @@ async def test_given_message_group_from_a_client_in_no_group_nothing_is_sent() -
         await client1.send_json(CREATE_GROUP)
         await wait_for_messages(messages1, 1)
 
-        # Send client message
+        # Send client messages: from no group, then from another
+        await client2.send_json(MESSAGE_GROUP)
+        await client2.send_json(CREATE_OTHER)
         await client2.send_json(MESSAGE_GROUP)
 
-    # Perform assertions on the responses, past the one that confirms the group
+    # Perform assertions on the responses
     assert messages1[1:] == []
-    assert messages2 == []
+    assert messages2 == ["OTHER_GROUP"]
 
 
-async def test_given_message_group_from_another_group_nothing_is_sent() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
-        await client1.send_json(CREATE_GROUP)
-        await wait_for_messages(messages1, 1)
-        await client2.send_json(CREATE_OTHER_GROUP)
-
-        # Send client message
-        await client2.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the responses, past the one that confirms the group
-    assert messages1[1:] == []
-    assert messages2[1:] == []
-
-
-@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize("move", [CREATE_THIRD, JOIN_OTHER], ids=["create", "join"])
 async def test_a_client_that_moves_to_another_group_leaves_the_first(
     move: dict[str, str],
 ) -> None:
@@ -334,7 +306,7 @@ async def test_a_client_that_moves_to_another_group_leaves_the_first(
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
     ):
-        await client1.send_json(CREATE_OTHER_GROUP)
+        await client1.send_json(CREATE_OTHER)
         await client1.send_json(CREATE_GROUP)
         await client1.send_json(move)
         await wait_for_messages(messages1, 3)
@@ -343,79 +315,9 @@ async def test_a_client_that_moves_to_another_group_leaves_the_first(
         # Send client message
         await client2.send_json(MESSAGE_GROUP)
 
-    # Perform assertions on the responses, past those that confirm the groups
+    # Perform assertions on the responses, past those that confirm a group
     assert messages1[3:] == []
     assert messages2[1:] == ["This is a test message"]
-
-
-@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
-async def test_a_client_that_moved_to_another_group_cannot_message_the_first(
-    move: dict[str, str],
-) -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
-        await client1.send_json(CREATE_OTHER_GROUP)
-        await client1.send_json(CREATE_GROUP)
-        await wait_for_messages(messages1, 2)
-        await client2.send_json(JOIN_GROUP)
-        await client2.send_json(move)
-
-        # Send client message
-        await client2.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the responses, past those that confirm the groups
-    assert messages1[2:] == []
-    assert messages2[2:] == []
-
-
-async def test_joining_a_group_twice_makes_one_member() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        await client.send_json(CREATE_GROUP)
-        await client.send_json(JOIN_GROUP)
-
-        # Send client message
-        await client.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the response, past those that confirm the group
-    assert messages[2:] == ["This is a test message"]
-
-
-async def test_a_refused_client_leaves_the_group_as_it_was() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
-        await client2.send_json(CREATE_GROUP)
-        await wait_for_messages(messages2, 1)
-        await client1.send_json(CREATE_GROUP)
-        await wait_for_messages(messages1, 1)
-
-        # Send client message
-        await client2.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the responses, past those to the two requests
-    assert messages1[1:] == []
-    assert messages2[1:] == ["This is a test message"]
-
-
-async def test_a_refused_client_stays_in_its_group() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        await client.send_json(CREATE_OTHER_GROUP)
-        await client.send_json(CREATE_GROUP)
-        await client.send_json(CREATE_OTHER_GROUP)
-        await client.send_json({"type": "JOIN_GROUP", "value": "UNKNOWN_GROUP"})
-
-        # Send client message
-        await client.send_json(MESSAGE_GROUP)
-
-    # Perform assertions on the response, past those to the four requests
-    assert messages[4:] == ["This is a test message"]
 
 
 async def test_a_group_outlives_its_members() -> None:

@@ -14,8 +14,9 @@ READY := .venv/ready-$(subst /,-,$(PYTHON))
 TOOLS_READY := tools/.venv/ready-$(subst /,-,$(PYTHON))
 PYTEST := .venv/bin/python -m pytest
 TOOLS := tools/.venv/bin
+COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
 
-.PHONY: help test check bench soak clean mutants-utils \
+.PHONY: help test check readme bench soak clean mutants-utils \
 	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n))
 
 ## help: list these targets
@@ -65,7 +66,12 @@ check: $(TOOLS_READY)
 	@$(TOOLS)/ruff check .
 	@$(TOOLS)/ruff format --check .
 	@$(TOOLS)/mypy .
-	@$(TOOLS)/python -m pytest --quiet tools/test_utils.py
+	@$(TOOLS)/python -m pytest --quiet tools
+	@$(COG) --verbosity=1 --check --diff README.md
+
+## readme: refresh what the README takes from the steps
+readme: $(TOOLS_READY)
+	@$(COG) --verbosity=1 -r README.md
 
 ## mutants1 ... mutants6: change a step's server in every way; do its tests notice?
 $(NUMBERS:%=mutants%): mutants%: $(TOOLS_READY)

@@ -126,26 +126,12 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     assert messages3 == [test_message["value"]]
 
 
-async def test_a_client_that_left_spoils_a_broadcast_for_nobody() -> None:
+async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     # Create test clients
-    async with create_socket_client(PORT) as (client1, messages1):
-        async with create_socket_client(PORT) as (_, messages2):
-            pass
-
-        # Send client message
-        await client1.send_json(test_message)
-
-    # Perform assertions on the responses
-    assert messages1 == [test_message["value"]]
-    assert messages2 == []
-
-
-async def test_clients_that_vanish_spoil_a_broadcast_for_nobody() -> None:
-    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
-
-    # Create test clients
+    async with create_socket_client(PORT):
+        pass  # this one has left
     async with ClientSession() as session:
         url = f"ws://127.0.0.1:{PORT}"
         vanishing_clients = [await session.ws_connect(url) for _ in range(10)]

@@ -49,10 +49,6 @@ MESSAGE_GROUP = {
 }
 CONVERSATIONS = {
     "create": ([CREATE_GROUP], ["TEST_GROUP"]),
-    "create a taken name": (
-        [CREATE_GROUP, CREATE_GROUP, MESSAGE_GROUP],
-        ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message"],
-    ),
     "join": (
         [CREATE_GROUP, CREATE_OTHER, JOIN_GROUP, MESSAGE_GROUP],
         ["TEST_GROUP", "OTHER_GROUP", "TEST_GROUP", "This is a test message"],
@@ -64,10 +60,6 @@ CONVERSATIONS = {
     "join an unknown name": (
         [CREATE_GROUP, JOIN_OTHER, MESSAGE_GROUP, CREATE_OTHER],
         ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message", "OTHER_GROUP"],
-    ),
-    "message": (
-        [CREATE_GROUP, MESSAGE_GROUP],
-        ["TEST_GROUP", "This is a test message"],
     ),
     "message an unknown group": ([MESSAGE_GROUP], []),
     "message the group left by creating": (
@@ -177,26 +169,12 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     assert messages3 == [test_message["value"]]
 
 
-async def test_a_client_that_left_spoils_a_broadcast_for_nobody() -> None:
+async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     # Create test clients
-    async with create_socket_client(PORT) as (client1, messages1):
-        async with create_socket_client(PORT) as (_, messages2):
-            pass
-
-        # Send client message
-        await client1.send_json(test_message)
-
-    # Perform assertions on the responses
-    assert messages1 == [test_message["value"]]
-    assert messages2 == []
-
-
-async def test_clients_that_vanish_spoil_a_broadcast_for_nobody() -> None:
-    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
-
-    # Create test clients
+    async with create_socket_client(PORT):
+        pass  # this one has left
     async with ClientSession() as session:
         url = f"ws://127.0.0.1:{PORT}"
         vanishing_clients = [await session.ws_connect(url) for _ in range(10)]
@@ -219,7 +197,7 @@ async def test_clients_that_vanish_spoil_a_broadcast_for_nobody() -> None:
 @pytest.mark.parametrize(
     ("requests", "replies"), CONVERSATIONS.values(), ids=CONVERSATIONS
 )
-async def test_given_group_messages_server_gives_a_lone_client_its_replies(
+async def test_given_group_requests_server_gives_a_lone_client_its_replies(
     requests: list[dict[str, object]], replies: list[str]
 ) -> None:
     # Create test client
@@ -251,9 +229,7 @@ async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
     assert messages2[1:] == ["This is a test message"]
 
 
-async def test_given_message_group_server_sends_it_to_each_member_and_nobody_else() -> (
-    None
-):
+async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
     # Create test clients
     async with (
         create_socket_client(PORT) as (client1, messages1),
@@ -330,34 +306,6 @@ async def test_a_group_outlives_its_members() -> None:
 
     # Perform assertions on the response
     assert messages2 == ["TEST_GROUP"]
-
-
-async def test_members_that_vanish_spoil_a_group_message_for_nobody() -> None:
-    # Create test clients
-    async with ClientSession() as session:
-        url = f"ws://127.0.0.1:{PORT}"
-        vanishing_clients = [await session.ws_connect(url) for _ in range(10)]
-        async with (
-            create_socket_client(PORT) as (client1, messages1),
-            create_socket_client(PORT, close_after=2) as (client2, messages2),
-        ):
-            await client1.send_json(CREATE_GROUP)
-            await wait_for_messages(messages1, 1)
-            await client2.send_json(JOIN_GROUP)
-            for client in vanishing_clients:
-                await client.send_json(JOIN_GROUP)
-                await client.receive(timeout=1)
-
-            # Send client message
-            await client2.send_json(MESSAGE_GROUP)
-            # The server hears of it all at once: the message, and ten members cut off.
-            for client in vanishing_clients:
-                client.get_extra_info("socket").shutdown(SHUT_RDWR)
-            await wait_for_socket_state(client2, SocketState.CLOSED)
-
-    # Perform assertions on the responses, past the one that confirms the group
-    assert messages1[1:] == ["This is a test message"]
-    assert messages2[1:] == ["This is a test message"]
 
 
 async def test_groups_do_not_outlive_their_server(

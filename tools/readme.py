@@ -1,0 +1,69 @@
+"""What the README takes from the steps; cog calls it from the README's comments."""
+
+import ast
+import difflib
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from shutil import copytree
+
+
+def folder(step: int) -> str:
+    """Return the name of a step's folder."""
+    return next(Path().glob(f"step{step}_*")).name
+
+
+def code(step: int, file: str, name: str) -> None:
+    """Print the function or class called `name`."""
+    source = Path(folder(step), file).read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt) and getattr(node, "name", "") == name:
+            first = min(n.lineno for n in [node, *getattr(node, "decorator_list", [])])
+            lines = source.splitlines()[first - 1 : node.end_lineno]
+            print("```python", textwrap.dedent("\n".join(lines)), "```", sep="\n")
+            return
+    raise LookupError(name)
+
+
+def diff(step: int) -> None:
+    """Print what a step changed, folded, without context and blank lines."""
+    print(f"\n<details><summary>All of make diff{step}</summary>\n\n```diff")
+    for file in ("server.py", "utils.py", "test_server.py"):
+        old, new = (Path(folder(n), file) for n in (step - 1, step))
+        lines = difflib.unified_diff(
+            old.read_text().splitlines(),
+            new.read_text().splitlines(),
+            "",
+            str(new),
+            n=0,
+        )
+        for line in lines:
+            if line.strip() not in "+-" and not line.startswith(("---", "@@")):
+                print(line.rstrip())
+    print("```\n</details>")
+
+
+def failure(step: int, old: str, new: str, tests: str = "") -> None:
+    """Print what the tests report when `new` stands for `old` in the server."""
+    with tempfile.TemporaryDirectory() as copy:
+        copytree(folder(step), Path(copy, folder(step)))
+        Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
+        server = Path(copy, folder(step), "server.py")
+        assert server.read_text().count(old) == 1
+        server.write_text(server.read_text().replace(old, new))
+        pytest = [sys.executable, "-m", "pytest", "-x", "-k", tests, folder(step)]
+        environment = {**os.environ, "BASE_PORT": "5000", "COLUMNS": "80"}
+        output = subprocess.run(
+            pytest,
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+    report = output.partition("= FAILURES =")[2].partition("\n====")[0]
+    lines = [line for line in report.splitlines()[1:] if line.strip() != "E"]
+    print("```text", *[line for line in lines if "Use -v" not in line], "```", sep="\n")

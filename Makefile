@@ -1,7 +1,7 @@
 # Every command of the README. Works with GNU make 3.81 and later.
 
-PYTHON = python3
-PORT = 8080
+PYTHON ?= python3
+PORT ?= 8080
 ARGS =
 N = 100
 
@@ -30,7 +30,7 @@ $(NUMBERS:%=step%): step%: $(READY)
 
 ## test: run the tests of all steps at the same time
 test: $(READY)
-	@logs=$$(mktemp -d); trap 'rm -r $$logs' EXIT; \
+	@pids=; logs=$$(mktemp -d); trap 'rm -r $$logs' EXIT; \
 	trap 'kill $$pids 2>/dev/null; exit 130' INT TERM; \
 	if [ -t 1 ]; then color=yes; else color=no; fi; \
 	for step in $(STEPS); do \

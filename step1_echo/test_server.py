@@ -40,5 +40,5 @@ async def test_server_echoes_the_message_it_receives_from_client(
             await client.close()
 
     # Perform assertions on the response
-    assert response_message == test_message, "no echo within 1 second"
+    assert response_message == test_message, "no such echo within 1 second"
     assert client.close_code == WSCloseCode.OK, "no close frame within 1 second"

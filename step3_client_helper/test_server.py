@@ -35,12 +35,16 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 
 
 async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (_, other_messages),
+        create_socket_client(PORT) as (client, messages),
+    ):
         # Send client messages
         await client.send_str("first")
         await client.send_bytes(b"second")
-        await client.send_str("third")
+        await client.send_str("")
 
     # Perform assertions on the responses
-    assert messages == ["first", b"second", "third"]
+    assert messages == ["first", b"second", ""]
+    assert other_messages == []

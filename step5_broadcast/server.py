@@ -13,8 +13,8 @@ def parse(frame: str | bytes) -> object:
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # JSON can escape half a surrogate pair, which no text frame can carry.
-        json.dumps(value, ensure_ascii=False).encode()
+        # Python reads NaN, and half a surrogate pair, which no text frame can carry.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
     return value

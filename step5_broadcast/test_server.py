@@ -1,5 +1,6 @@
 """Integration tests of the WebSocket server."""
 
+import asyncio
 from socket import SHUT_RDWR
 
 import pytest
@@ -19,11 +20,15 @@ PORT = compute_port()
 INVALID_MESSAGES = {
     "no JSON": "This is a test message",
     "nested too deeply": "[" * 100_000,
-    "no object": '["ECHO", "This is a test message"]',
-    "no type": '{"value": "This is a test message"}',
-    "unknown type": '{"type": "SHOUT", "value": "HI"}',
+    "a number": "1",
+    "null": "null",
+    "a list": '["ECHO", "HI"]',
+    "no type": '{"value": "HI"}',
+    "type a list": '{"type": ["ECHO"], "value": "HI"}',
+    "unknown type": '{"type": "echo", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
     "half a character": '{"type": "ECHO", "value": "\\ud800"}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
@@ -50,15 +55,19 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
 
 
 async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (_, other_messages),
+        create_socket_client(PORT) as (client, messages),
+    ):
         # Send client messages
         await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": "second"})
-        await client.send_json({"type": "ECHO", "value": "third"})
+        await client.send_json({"type": "ECHO", "value": " second "})
+        await client.send_json({"type": "ECHO", "value": ""})
 
     # Perform assertions on the responses
-    assert messages == ["first", "second", "third"]
+    assert messages == ["first", " second ", ""]
+    assert other_messages == []
 
 
 async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
@@ -77,13 +86,17 @@ async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as (_, other_messages),
+        create_socket_client(PORT) as (client, messages),
+    ):
         # Send client message
         await client.send_json(test_message)
 
     # Perform assertions on the responses
     assert messages == [test_message["value"]] * 3
+    assert other_messages == []
 
 
 @pytest.mark.parametrize(
@@ -128,17 +141,21 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
 
 async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+    url = f"ws://127.0.0.1:{PORT}"
 
     # Create test clients
     async with create_socket_client(PORT):
         pass  # this one has left
-    async with ClientSession() as session:
-        url = f"ws://127.0.0.1:{PORT}"
-        vanishing_clients = [await session.ws_connect(url) for _ in range(10)]
-        async with (
-            create_socket_client(PORT, close_after=1) as (client1, messages1),
-            create_socket_client(PORT) as (_, messages2),
-        ):
+    async with (
+        create_socket_client(PORT, close_after=1) as (client1, messages1),
+        asyncio.timeout(2),
+        ClientSession() as session,
+    ):
+        # The server keeps no order: so some come before client2, and some after it.
+        vanishing_clients = [await session.ws_connect(url) for _ in range(5)]
+        async with create_socket_client(PORT) as (_, messages2):
+            vanishing_clients += [await session.ws_connect(url) for _ in range(5)]
+
             # Send client message
             await client1.send_json(test_message)
             # The server hears of it all at once: the message, and ten clients cut off.

@@ -11,14 +11,7 @@ from pathlib import Path
 from socket import create_server
 
 import pytest
-from aiohttp import (
-    ClientSession,
-    ClientWebSocketResponse,
-    ClientWSTimeout,
-    WSCloseCode,
-    WSMsgType,
-    web,
-)
+from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -120,9 +113,7 @@ async def create_socket_client(
     async with ClientSession() as session:
         try:
             async with asyncio.timeout(TIMEOUT):
-                client = await session.ws_connect(
-                    f"ws://127.0.0.1:{port}", timeout=ClientWSTimeout(ws_close=TIMEOUT)
-                )
+                client = await session.ws_connect(f"ws://127.0.0.1:{port}")
         except TimeoutError:
             problem = f"waited {TIMEOUT} s for the server to open the connection"
             raise TimeoutError(problem) from None
@@ -136,12 +127,14 @@ async def create_socket_client(
             if listener.result() is not WSMsgType.CLOSE:
                 raise ConnectionError("the connection ended without a close frame")
         except Exception as error:
-            error.add_note(f"the client had received {messages}")
+            error.add_note(f"the client had received {len(messages)}: {messages[:10]}")
             raise
         finally:
             listener.cancel()
             await asyncio.wait([listener])
-            await client.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TIMEOUT):
+                    await client.close()
 
 
 async def wait_for_messages(
@@ -155,5 +148,7 @@ async def wait_for_messages(
     deadline = time.monotonic() + timeout
     while len(messages) < count:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} s for {count} messages: {messages}")
+            raise TimeoutError(
+                f"waited {timeout} s for {count} messages: {messages[:10]}"
+            )
         await asyncio.sleep(0.005)

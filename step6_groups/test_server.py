@@ -44,41 +44,27 @@ INVALID_MESSAGES = {
         '{"type": "MESSAGE_GROUP", "value": {"groupName": 1, "groupMessage": "X"}}'
     ),
 }
-CREATE_GROUP = {"type": "CREATE_GROUP", "value": "TEST_GROUP"}
-CREATE_OTHER = {"type": "CREATE_GROUP", "value": "OTHER_GROUP"}
-CREATE_THIRD = {"type": "CREATE_GROUP", "value": "THIRD_GROUP"}
-JOIN_GROUP = {"type": "JOIN_GROUP", "value": "TEST_GROUP"}
-JOIN_OTHER = {"type": "JOIN_GROUP", "value": "OTHER_GROUP"}
-MESSAGE_GROUP = {
-    "type": "MESSAGE_GROUP",
-    "value": {"groupName": "TEST_GROUP", "groupMessage": "This is a test message"},
-}
+CREATE_A = {"type": "CREATE_GROUP", "value": "A"}
+CREATE_B = {"type": "CREATE_GROUP", "value": "B"}
+CREATE_C = {"type": "CREATE_GROUP", "value": "C"}
+JOIN_A = {"type": "JOIN_GROUP", "value": "A"}
+JOIN_B = {"type": "JOIN_GROUP", "value": "B"}
+MESSAGE_A = {"type": "MESSAGE_GROUP", "value": {"groupName": "A", "groupMessage": "HI"}}
 CONVERSATIONS = {
-    "create": ([CREATE_GROUP], ["TEST_GROUP"]),
-    "join": (
-        [CREATE_GROUP, CREATE_OTHER, JOIN_GROUP, MESSAGE_GROUP],
-        ["TEST_GROUP", "OTHER_GROUP", "TEST_GROUP", "This is a test message"],
+    "create": ([CREATE_A, MESSAGE_A], ["A", "HI"]),
+    "create, taken": (
+        [CREATE_A, CREATE_A, MESSAGE_A],
+        ["A", "GROUP_UNAVAILABLE", "HI"],
     ),
-    "join twice": (
-        [CREATE_GROUP, JOIN_GROUP, MESSAGE_GROUP],
-        ["TEST_GROUP", "TEST_GROUP", "This is a test message"],
-    ),
-    "create a taken name": (
-        [CREATE_GROUP, CREATE_GROUP, MESSAGE_GROUP],
-        ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message"],
-    ),
-    "join an unknown name": (
-        [CREATE_GROUP, JOIN_OTHER, MESSAGE_GROUP, CREATE_OTHER],
-        ["TEST_GROUP", "GROUP_UNAVAILABLE", "This is a test message", "OTHER_GROUP"],
-    ),
-    "message an unknown group": ([MESSAGE_GROUP], []),
-    "message the group left by creating": (
-        [CREATE_GROUP, CREATE_OTHER, MESSAGE_GROUP],
-        ["TEST_GROUP", "OTHER_GROUP"],
-    ),
-    "message the group left by joining": (
-        [CREATE_OTHER, CREATE_GROUP, JOIN_OTHER, MESSAGE_GROUP],
-        ["OTHER_GROUP", "TEST_GROUP", "OTHER_GROUP"],
+    "join": ([CREATE_A, CREATE_B, JOIN_A, MESSAGE_A], ["A", "B", "A", "HI"]),
+    "join, already in": ([CREATE_A, JOIN_A, MESSAGE_A], ["A", "A", "HI"]),
+    "join, unknown": ([CREATE_A, JOIN_B, MESSAGE_A], ["A", "GROUP_UNAVAILABLE", "HI"]),
+    "join, still unknown": ([JOIN_A, CREATE_A], ["GROUP_UNAVAILABLE", "A"]),
+    "message, unknown": ([MESSAGE_A], []),
+    "message, left by creating": ([CREATE_A, CREATE_B, MESSAGE_A], ["A", "B"]),
+    "message, left by joining": (
+        [CREATE_B, CREATE_A, JOIN_B, MESSAGE_A],
+        ["B", "A", "B"],
     ),
 }
 
@@ -242,17 +228,17 @@ async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
     ):
-        await client2.send_json(CREATE_GROUP)
+        await client2.send_json(CREATE_A)
         await wait_for_messages(messages2, 1)
 
         # Send client messages: the second shows that the group is as it was
-        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(CREATE_A)
         await wait_for_messages(messages1, 1)
-        await client2.send_json(MESSAGE_GROUP)
+        await client2.send_json(MESSAGE_A)
 
     # Perform assertions on the responses
     assert messages1 == ["GROUP_UNAVAILABLE"]
-    assert messages2[1:] == ["This is a test message"]
+    assert messages2[1:] == ["HI"]
 
 
 async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
@@ -263,19 +249,19 @@ async def test_given_message_group_server_sends_it_to_members_once_only() -> Non
         create_socket_client(PORT) as (_, messages3),
         create_socket_client(PORT) as (client4, messages4),
     ):
-        await client1.send_json(CREATE_GROUP)
-        await client4.send_json(CREATE_OTHER)
+        await client1.send_json(CREATE_A)
+        await client4.send_json(CREATE_B)
         await wait_for_messages(messages1, 1)
         await wait_for_messages(messages4, 1)
-        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(JOIN_A)
 
         # Send client message
-        await client2.send_json(MESSAGE_GROUP)
+        await client2.send_json(MESSAGE_A)
         await wait_for_socket_state(client2, SocketState.CLOSED)
 
     # Perform assertions on the responses, past the one that confirms a group
-    assert messages1[1:] == ["This is a test message"]
-    assert messages2[1:] == ["This is a test message"]
+    assert messages1[1:] == ["HI"]
+    assert messages2[1:] == ["HI"]
     assert messages3 == []
     assert messages4[1:] == []
 
@@ -286,20 +272,20 @@ async def test_given_message_group_from_a_non_member_server_sends_nothing() -> N
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
     ):
-        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(CREATE_A)
         await wait_for_messages(messages1, 1)
 
         # Send client messages: from no group, then from another
-        await client2.send_json(MESSAGE_GROUP)
-        await client2.send_json(CREATE_OTHER)
-        await client2.send_json(MESSAGE_GROUP)
+        await client2.send_json(MESSAGE_A)
+        await client2.send_json(CREATE_B)
+        await client2.send_json(MESSAGE_A)
 
     # Perform assertions on the responses
     assert messages1[1:] == []
-    assert messages2 == ["OTHER_GROUP"]
+    assert messages2 == ["B"]
 
 
-@pytest.mark.parametrize("move", [CREATE_THIRD, JOIN_OTHER], ids=["create", "join"])
+@pytest.mark.parametrize("move", [CREATE_C, JOIN_B], ids=["create", "join"])
 async def test_a_client_that_moves_to_another_group_leaves_the_first(
     move: dict[str, str],
 ) -> None:
@@ -308,30 +294,59 @@ async def test_a_client_that_moves_to_another_group_leaves_the_first(
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
     ):
-        await client1.send_json(CREATE_OTHER)
-        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(CREATE_B)
+        await client1.send_json(CREATE_A)
         await client1.send_json(move)
         await wait_for_messages(messages1, 3)
-        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(JOIN_A)
 
         # Send client message
-        await client2.send_json(MESSAGE_GROUP)
+        await client2.send_json(MESSAGE_A)
 
     # Perform assertions on the responses, past those that confirm a group
     assert messages1[3:] == []
-    assert messages2[1:] == ["This is a test message"]
+    assert messages2[1:] == ["HI"]
 
 
 async def test_a_group_outlives_its_members() -> None:
     # Create test clients
     async with create_socket_client(PORT) as (client1, _):
-        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(CREATE_A)
     async with create_socket_client(PORT) as (client2, messages2):
         # Send client message
-        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(JOIN_A)
 
     # Perform assertions on the response
-    assert messages2 == ["TEST_GROUP"]
+    assert messages2 == ["A"]
+
+
+async def test_members_that_vanish_spoil_a_group_message_for_nobody() -> None:
+    url = f"ws://127.0.0.1:{PORT}"
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT, close_after=2) as (client1, messages1),
+        asyncio.timeout(2),
+        ClientSession() as session,
+    ):
+        await client1.send_json(CREATE_A)
+        await wait_for_messages(messages1, 1)
+        vanishing_clients = [await session.ws_connect(url) for _ in range(5)]
+        async with create_socket_client(PORT) as (client2, messages2):
+            vanishing_clients += [await session.ws_connect(url) for _ in range(5)]
+            for client in (client2, *vanishing_clients):
+                await client.send_json(JOIN_A)
+            await wait_for_messages(messages2, 1)
+
+            # Send client message
+            await client1.send_json(MESSAGE_A)
+            for client in vanishing_clients:
+                client.get_extra_info("socket").shutdown(SHUT_RDWR)
+            await wait_for_socket_state(client1, SocketState.CLOSED)
+
+    # Perform assertions on the responses, past the one that confirms a group
+    assert messages1[1:] == ["HI"]
+    assert messages2[1:] == ["HI"]
 
 
 async def test_groups_do_not_outlive_their_server(
@@ -339,12 +354,12 @@ async def test_groups_do_not_outlive_their_server(
 ) -> None:
     # Create test clients
     async with create_socket_client(PORT) as (client1, _):
-        await client1.send_json(CREATE_GROUP)
+        await client1.send_json(CREATE_A)
     await server.close()
     await start_server(aiohttp_server, PORT)
     async with create_socket_client(PORT) as (client2, messages2):
         # Send client message
-        await client2.send_json(JOIN_GROUP)
+        await client2.send_json(JOIN_A)
 
     # Perform assertions on the response
     assert messages2 == ["GROUP_UNAVAILABLE"]

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from multiprocessing import Pool, Queue, cpu_count
+from multiprocessing import Pool
 from pathlib import Path
 
 from cosmic_ray.commands import init
@@ -30,18 +30,16 @@ def find_mutants(session: Path) -> list[WorkItem]:
     code = MODULE.read_text().partition('if __name__ == "__main__":')[0]
     with use_db(session) as database:
         init([MODULE], database, {})
-        mutants = [(m.mutations[0].start_pos, m) for m in database.work_items]
-    mutants.sort(key=lambda mutant: mutant[0])
-    return [m for (line, _), m in mutants if line <= code.count("\n")]
+        mutants = sorted(database.work_items, key=lambda m: m.mutations[0].start_pos)
+    return [m for m in mutants if m.mutations[0].start_pos[0] <= code.count("\n")]
 
 
-def enter_copy(folder: Path, numbers: "Queue[int]") -> None:
+def enter_copy(folder: str) -> None:
     """Move this process to a copy of the project, with ports of its own."""
-    number = numbers.get()
-    copy = folder / str(number)
+    copy = Path(folder, str(os.getpid()))
     shutil.copytree(".", copy, ignore=shutil.ignore_patterns(".*"))
     os.chdir(copy)
-    os.environ["BASE_PORT"] = str(4000 + 100 * number)
+    os.environ["BASE_PORT"] = str(10000 + 100 * (os.getpid() % 200))
 
 
 def run_tests_on(mutant: WorkItem) -> WorkResult:
@@ -66,19 +64,15 @@ def main() -> int:
     equivalent = 0
     with tempfile.TemporaryDirectory() as folder:
         mutants = find_mutants(Path(folder, "session.sqlite"))
-        numbers: Queue[int] = Queue()
-        for number in range(cpu_count()):
-            numbers.put(number)
-        with Pool(cpu_count(), enter_copy, (Path(folder), numbers)) as pool:
+        with Pool(None, enter_copy, [folder]) as pool:
             for count, result in enumerate(pool.imap(run_tests_on, mutants), start=1):
                 print(f"\r{count} of {len(mutants)} mutants", end="", flush=True)
                 if result.test_outcome is TestOutcome.KILLED:
                     continue
-                diff = result.diff or result.output or "no result"
-                if result.diff and is_equivalent(diff):
+                if result.diff and is_equivalent(result.diff):
                     equivalent += 1
                 else:
-                    survivors.append(diff)
+                    survivors.append(result.diff or result.output)
     print("", *survivors, sep="\n")
     counted = len(mutants) - equivalent
     noticed = counted - len(survivors)

@@ -17,15 +17,16 @@ def folder(step: int) -> str:
 
 
 def code(step: int, file: str, name: str) -> None:
-    """Print the function or class called `name`."""
+    """Print the function called `name`."""
     source = Path(folder(step), file).read_text()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.stmt) and getattr(node, "name", "") == name:
-            first = min(n.lineno for n in [node, *getattr(node, "decorator_list", [])])
-            lines = source.splitlines()[first - 1 : node.end_lineno]
-            print("```python", textwrap.dedent("\n".join(lines)), "```", sep="\n")
-            return
-    raise LookupError(name)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    (node,) = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, functions) and node.name == name
+    ]
+    lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
+    print("```python", textwrap.dedent("\n".join(lines)), "```", sep="\n")
 
 
 def diff(step: int) -> None:
@@ -55,15 +56,8 @@ def failure(step: int, old: str, new: str, tests: str = "") -> None:
         assert server.read_text().count(old) == 1
         server.write_text(server.read_text().replace(old, new))
         pytest = [sys.executable, "-m", "pytest", "-x", "-k", tests, folder(step)]
-        environment = {**os.environ, "BASE_PORT": "5000", "COLUMNS": "80"}
-        output = subprocess.run(
-            pytest,
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout
-    report = output.partition("= FAILURES =")[2].partition("\n====")[0]
+        os.environ.update(BASE_PORT="5500", COLUMNS="80")
+        result = subprocess.run(pytest, cwd=copy, capture_output=True, check=False)
+    report = result.stdout.decode().partition("= FAILURES =")[2].partition("\n====")[0]
     lines = [line for line in report.splitlines()[1:] if line.strip() != "E"]
     print("```text", *[line for line in lines if "Use -v" not in line], "```", sep="\n")

@@ -97,11 +97,9 @@ async def test_client_loses_no_message_and_says_goodbye_once(
     goodbyes = []
     send_frame = ClientWebSocketResponse.send_frame
 
-    async def record(
-        client: ClientWebSocketResponse, message: bytes, opcode: WSMsgType
-    ) -> None:
-        goodbyes.append((message, opcode))
-        await send_frame(client, message, opcode)
+    def record(client: ClientWebSocketResponse, *frame: object) -> Awaitable[None]:
+        goodbyes.append(frame)
+        return send_frame(client, *frame)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ClientWebSocketResponse, "send_frame", record)
     helper = create_socket_client(await start(answer), close_after)

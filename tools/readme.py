@@ -31,7 +31,7 @@ def code(step: int, file: str, name: str) -> None:
 
 def diff(step: int) -> None:
     """Print what a step changed, folded, without context and blank lines."""
-    print(f"\n<details><summary>All lines that step {step} changes</summary>\n\n```diff")
+    print(f"\n<details><summary>What step {step} changes</summary>\n\n```diff")
     for file in ("server.py", "utils.py", "test_server.py"):
         old, new = (Path(folder(n), file) for n in (step - 1, step))
         lines = difflib.unified_diff(

@@ -27,12 +27,12 @@ CREATE = json.dumps({"type": "CREATE_GROUP", "value": "G"})
 JOIN = json.dumps({"type": "JOIN_GROUP", "value": "G"})
 VALUE = {"groupName": "G", "groupMessage": TEXT}
 TO_GROUP = json.dumps({"type": "MESSAGE_GROUP", "value": VALUE})
-verdicts: list[bool] = []
+verdicts: list[str] = []
 
 
 def report(what: str, ratio: float, limit: float) -> None:
     """Print a ratio, the most that it may be, and whether it is."""
-    verdicts.append(ratio <= limit)
+    verdicts.append("ok" if ratio <= limit else "TOO MUCH")
     print(f"{what:58} {ratio:5.2f}, at most {limit:.2f}: {verdicts[-1]}", flush=True)
 
 
@@ -136,7 +136,7 @@ def main() -> int:
     servers = (create_websocket_server, create_plain_server)
     ours, plain = [asyncio.run(memory(create)) for create in servers * 2][2:]
     report("memory for an idle client, against the plainest handler", ours / plain, 1.1)
-    return 0 if all(verdicts) else 1
+    return 1 if "TOO MUCH" in verdicts else 0
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def failure(step: int, old: str, new: str, tests: str = "") -> None:
         assert server.read_text().count(old) == 1
         server.write_text(server.read_text().replace(old, new))
         pytest = [sys.executable, "-m", "pytest", "-x", "-k", tests, folder(step)]
-        os.environ.update(BASE_PORT="5500", COLUMNS="80")
+        os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
         result = subprocess.run(pytest, cwd=copy, capture_output=True, check=False)
     report = result.stdout.decode().partition("= FAILURES =")[2].partition("\n====")[0]
     lines = [line for line in report.splitlines()[1:] if line.strip() != "E"]

@@ -148,7 +148,7 @@ async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> No
         pass  # this one has left
     async with (
         create_socket_client(PORT, close_after=1) as (client1, messages1),
-        asyncio.timeout(2),
+        asyncio.timeout(2),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.

@@ -13,7 +13,7 @@ def parse(frame: str | bytes) -> object:
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # Python reads NaN, and half a surrogate pair, which no text frame can carry.
+        # A ValueError for what loads() lets through: NaN, half a surrogate pair.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None

@@ -30,5 +30,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # By default a server that stops waits 60 seconds for its clients to leave.
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -1,44 +1,55 @@
 """Integration tests of the WebSocket server."""
 
-import asyncio
-from contextlib import suppress
-
 import pytest
-from aiohttp import ClientSession, WSCloseCode, web
+from aiohttp import ClientSession, ClientTimeout, ClientWSTimeout, WSCloseCode, web
+from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .server import create_websocket_server
-from .utils import compute_port
+from .utils import compute_port, explain_busy_port
 
 PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}"
+OPENING_TIMEOUT = ClientTimeout(total=1)  # second
+TIMEOUT = ClientWSTimeout(ws_receive=1, ws_close=1)  # seconds
 
 
-@pytest.mark.parametrize("test_message", ["This is a test message", b"\x00\xff"])
-async def test_server_echoes_the_message_it_receives_from_client(
-    aiohttp_server: AiohttpServer, test_message: str | bytes
-) -> None:
+@pytest.fixture(autouse=True)
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
+    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app)
-    # By default a server that stops waits 60 seconds for its clients to leave.
-    await aiohttp_server(app, port=PORT, shutdown_timeout=0.1)
-    response_message = None
+    with explain_busy_port(PORT):
+        # A server that stops waits for its clients, by default for 2 x 60 seconds.
+        return await aiohttp_server(app, port=PORT, shutdown_timeout=0.1)
 
-    # A server that hangs gets 1 second; the assertions then tell what is missing.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1), ClientSession() as session:
-            # Create test client
-            client = await session.ws_connect(f"ws://127.0.0.1:{PORT}")
 
-            # Send client message
-            if isinstance(test_message, str):
-                await client.send_str(test_message)
-            else:
-                await client.send_bytes(test_message)
+async def test_server_echoes_the_message_it_receives_from_client() -> None:
+    test_message = "This is a test message"
 
-            # Close the client after it receives the response
-            response_message = (await client.receive()).data
-            await client.close()
+    async with ClientSession(timeout=OPENING_TIMEOUT) as session:
+        # Create test client
+        client = await session.ws_connect(URL, timeout=TIMEOUT)
+
+        # Send client message
+        await client.send_str(test_message)
+        response_message = await client.receive_str()
+
+        # Close the client after it receives the response
+        await client.close()
 
     # Perform assertions on the response
-    assert response_message == test_message, "no such echo within 1 second"
-    assert client.close_code == WSCloseCode.OK, "no close frame within 1 second"
+    assert response_message == test_message
+    assert client.close_code == WSCloseCode.OK
+
+
+async def test_server_echoes_bytes_as_bytes() -> None:
+    async with ClientSession(timeout=OPENING_TIMEOUT) as session:
+        client = await session.ws_connect(URL, timeout=TIMEOUT)
+
+        await client.send_bytes(b"\x00\xff")
+        response_message = await client.receive_bytes()
+        await client.close()
+
+    assert response_message == b"\x00\xff"
+    assert client.close_code == WSCloseCode.OK

@@ -3,10 +3,13 @@
 import asyncio
 import os
 import re
-import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from socket import create_server
+from traceback import clear_frames
+from typing import TypeVar
+from warnings import catch_warnings
 
 import pytest
 from aiohttp import ClientWebSocketResponse, web
@@ -15,7 +18,9 @@ from pytest_aiohttp import AiohttpServer
 
 from .server import create_websocket_server
 
+__tracebackhide__ = True  # in pytest's reports, whose subject is the test
 TIMEOUT = 1  # second
+Result = TypeVar("Result")
 
 
 class SocketState(Enum):
@@ -26,25 +31,28 @@ class SocketState(Enum):
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 10 * worker + step`.
+    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
-    Fails the test module, in one line, when no server can listen there.
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
-    base_port = os.environ.get("BASE_PORT", "3000")
-    if not base_port.isdecimal() or int(base_port) > 65000:
-        pytest.fail(f"BASE_PORT={base_port} is no number up to 65000", pytrace=False)
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    base_port = int(os.environ.get("BASE_PORT", "3000"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
-    port = int(base_port) + 10 * int(worker) + (int(step[1]) if step else 0)
+    return base_port + 100 * worker + (int(step[1]) if step else 0)
+
+
+@contextmanager
+def explain_busy_port(port: int) -> Iterator[None]:
+    """Fail the test in one line when its server cannot listen on `port`."""
     try:
-        create_server(("127.0.0.1", port)).close()
-        return port
-    except OSError as error:
-        problem = error
-    pytest.fail(f"cannot use port {port}, set BASE_PORT: {problem}", pytrace=False)
+        yield
+    except (OSError, OverflowError) as error:
+        with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
+            clear_frames(error.__traceback__)
+        problem = f"no server on port {port} (BASE_PORT sets another): {error}"
+        raise pytest.fail.Exception(problem, pytrace=False) from None
 
 
 async def start_server(aiohttp_server: AiohttpServer, port: int) -> TestServer:
@@ -54,8 +62,23 @@ async def start_server(aiohttp_server: AiohttpServer, port: int) -> TestServer:
     """
     app = web.Application()
     create_websocket_server(app)
-    # By default a server that stops waits 60 seconds for its clients to leave.
-    return await aiohttp_server(app, port=port, shutdown_timeout=0.1)
+    with explain_busy_port(port):
+        # A server that stops waits for its clients, by default for 2 x 60 seconds.
+        return await aiohttp_server(app, port=port, shutdown_timeout=0.1)
+
+
+async def bounded(
+    awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
+) -> Result:
+    """Return the result of `awaitable`: the one way to wait here.
+
+    Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await awaitable
+    except TimeoutError:
+        raise TimeoutError(f"waited {timeout} s for {what}") from None
 
 
 async def wait_for_socket_state(
@@ -66,9 +89,9 @@ async def wait_for_socket_state(
     Raises `TimeoutError` when that takes more than `timeout` seconds.
     The article's `waitForSocketState`.
     """
-    __tracebackhide__ = True
-    deadline = time.monotonic() + timeout
-    while socket.closed is not state.value:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} s for the socket to be {state.name}")
-        await asyncio.sleep(0.005)
+
+    async def poll() -> None:
+        while socket.closed is not state.value:
+            await asyncio.sleep(0.001)
+
+    await bounded(poll(), f"the socket to be {state.name}", timeout)

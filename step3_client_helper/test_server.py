@@ -13,6 +13,17 @@ from .utils import (
 )
 
 PORT = compute_port()
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -34,17 +45,18 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
     assert messages == [test_message]
 
 
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test clients
+async def test_echo_in_order() -> None:
     async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
     ):
-        # Send client messages
-        await client.send_str("first")
-        await client.send_bytes(b"second")
-        await client.send_str("")
+        for text in TEXTS:
+            await client3.send_str(text)
+            await client2.send_bytes(text.encode("utf-16"))
+            await client2.send_str(text)
+        await client1.send_str("only this")
 
-    # Perform assertions on the responses
-    assert messages == ["first", b"second", ""]
-    assert other_messages == []
+    assert messages3 == TEXTS
+    assert messages2 == [m for text in TEXTS for m in (text.encode("utf-16"), text)]
+    assert messages1 == ["only this"]

@@ -7,11 +7,14 @@ from aiohttp import WSMsgType, web
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none."""
+    """Return the value of the JSON text in `frame`, or None when it holds none.
+
+    A number beyond Python's limits, such as 1e999, counts as no JSON.
+    """
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, half a surrogate pair.
+        # A ValueError for what loads() lets through: NaN, a lone surrogate.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -39,9 +42,8 @@ def create_websocket_server(app: web.Application) -> None:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         async for message in socket:
-            match message.type:
-                case WSMsgType.TEXT | WSMsgType.BINARY:
-                    await answer(socket, parse(message.data))
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await answer(socket, parse(message.data))
         return socket
 
     app.router.add_get("/", handle_connection)
@@ -51,5 +53,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # By default a server that stops waits 60 seconds for its clients to leave.
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -13,20 +13,40 @@ from .utils import (
 )
 
 PORT = compute_port()
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
 INVALID_MESSAGES = {
-    "no JSON": "This is a test message",
-    "nested too deeply": "[" * 100_000,
-    "a number": "1",
+    "empty": "",
+    "not JSON": "This is a test message",
+    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
+    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
     "null": "null",
-    "a list": '["ECHO", "HI"]',
+    "a number": "1",
+    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
+    "a list": '[{"type": "ECHO", "value": "HI"}]',
+    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
+    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
     "no type": '{"value": "HI"}',
     "type a list": '{"type": ["ECHO"], "value": "HI"}',
-    "unknown type": '{"type": "echo", "value": "HI"}',
+    "type in small letters": '{"type": "echo", "value": "HI"}',
+    "type with a space": '{"type": "ECHO ", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
-    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
-    "half a character": '{"type": "ECHO", "value": "\\ud800"}',
+    "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
+    "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
 }
 
 
@@ -49,66 +69,62 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
     assert messages == [test_message["value"]]
 
 
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": " second "})
-        await client.send_json({"type": "ECHO", "value": ""})
-
-    # Perform assertions on the responses
-    assert messages == ["first", " second ", ""]
-    assert other_messages == []
-
-
-async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
-    test_message = '{"type": "ECHO", "value": "Übung"}'
-
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages
-        await client.send_bytes(test_message.encode("utf-8"))
-        await client.send_bytes(test_message.encode("utf-16"))
-
-    # Perform assertions on the responses
-    assert messages == ["Übung", "INVALID_MESSAGE"]
-
-
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
+    # Create test client
+    async with create_socket_client(PORT, close_after=3) as (client, messages):
         # Send client message
         await client.send_json(test_message)
+        await wait_for_socket_state(client, SocketState.CLOSED)
 
-    # Perform assertions on the responses
+    # Perform assertions on the response
     assert messages == [test_message["value"]] * 3
-    assert other_messages == []
+
+
+async def test_replies_go_to_their_client_in_order() -> None:
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+    ):
+        for text in TEXTS:
+            await client3.send_json({"type": "ECHO", "value": text})
+            await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
+            await client2.send_json({"type": "ECHO", "value": "once"})
+        await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
+        await client1.send_json({"type": "ECHO", "value": "and this"})
+
+    assert messages1 == ["only this", "only this", "only this", "and this"]
+    assert messages2 == [m for text in TEXTS for m in (text, text, text, "once")]
+    assert messages3 == TEXTS
+
+
+async def test_binary_frame_with_json() -> None:
+    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
+
+    async with create_socket_client(PORT) as (client, messages):
+        await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(request.encode("utf-16"))
+        await client.send_bytes(request.encode("latin-1"))
+        await client.send_bytes(b"")
+        await client.send_str(request)
+        await client.send_bytes(request.encode("utf-8"))
+
+    assert messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
 
 
 @pytest.mark.parametrize(
     "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
 )
-async def test_given_an_invalid_message_server_says_so_and_goes_on(
-    invalid_message: str,
-) -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_str(invalid_message)
-        await client.send_json({"type": "ECHO", "value": "still here"})
+async def test_invalid_message(invalid_message: str) -> None:
+    async with create_socket_client(PORT) as (other, other_messages):
+        async with create_socket_client(PORT, close_after=6) as (client, messages):
+            for _ in range(3):
+                await client.send_str(invalid_message)
+                await client.send_json({"type": "ECHO", "value": "still here"})
+            await wait_for_socket_state(client, SocketState.CLOSED)
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
-    # Perform assertions on the responses
-    assert messages == ["INVALID_MESSAGE", "still here"]
-    assert other_messages == []
+    assert messages == ["INVALID_MESSAGE", "still here"] * 3
+    assert other_messages == ["me too"]

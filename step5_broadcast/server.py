@@ -9,11 +9,14 @@ from aiohttp import WSMsgType, web
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none."""
+    """Return the value of the JSON text in `frame`, or None when it holds none.
+
+    A number beyond Python's limits, such as 1e999, counts as no JSON.
+    """
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, half a surrogate pair.
+        # A ValueError for what loads() lets through: NaN, a lone surrogate.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -53,9 +56,8 @@ def create_websocket_server(app: web.Application) -> None:
         clients.add(socket)
         try:
             async for message in socket:
-                match message.type:
-                    case WSMsgType.TEXT | WSMsgType.BINARY:
-                        await answer(socket, parse(message.data))
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await answer(socket, parse(message.data))
         finally:
             clients.discard(socket)
         return socket
@@ -67,5 +69,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # By default a server that stops waits 60 seconds for its clients to leave.
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -17,20 +17,42 @@ from .utils import (
 )
 
 PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}"
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
 INVALID_MESSAGES = {
-    "no JSON": "This is a test message",
-    "nested too deeply": "[" * 100_000,
-    "a number": "1",
+    "empty": "",
+    "not JSON": "This is a test message",
+    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
+    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
     "null": "null",
-    "a list": '["ECHO", "HI"]',
+    "a number": "1",
+    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
+    "a list": '[{"type": "ECHO", "value": "HI"}]',
+    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
+    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
     "no type": '{"value": "HI"}',
     "type a list": '{"type": ["ECHO"], "value": "HI"}',
-    "unknown type": '{"type": "echo", "value": "HI"}',
+    "type in small letters": '{"type": "echo", "value": "HI"}',
+    "type with a space": '{"type": "ECHO ", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
-    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
-    "half a character": '{"type": "ECHO", "value": "\\ud800"}',
+    "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
+    "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
+    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
 }
 
@@ -54,69 +76,65 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
     assert messages == [test_message["value"]]
 
 
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": " second "})
-        await client.send_json({"type": "ECHO", "value": ""})
-
-    # Perform assertions on the responses
-    assert messages == ["first", " second ", ""]
-    assert other_messages == []
-
-
-async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
-    test_message = '{"type": "ECHO", "value": "Übung"}'
-
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages
-        await client.send_bytes(test_message.encode("utf-8"))
-        await client.send_bytes(test_message.encode("utf-16"))
-
-    # Perform assertions on the responses
-    assert messages == ["Übung", "INVALID_MESSAGE"]
-
-
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
+    # Create test client
+    async with create_socket_client(PORT, close_after=3) as (client, messages):
         # Send client message
         await client.send_json(test_message)
+        await wait_for_socket_state(client, SocketState.CLOSED)
 
-    # Perform assertions on the responses
+    # Perform assertions on the response
     assert messages == [test_message["value"]] * 3
-    assert other_messages == []
+
+
+async def test_replies_go_to_their_client_in_order() -> None:
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+    ):
+        for text in TEXTS:
+            await client3.send_json({"type": "ECHO", "value": text})
+            await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
+            await client2.send_json({"type": "ECHO", "value": "once"})
+        await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
+        await client1.send_json({"type": "ECHO", "value": "and this"})
+
+    assert messages1 == ["only this", "only this", "only this", "and this"]
+    assert messages2 == [m for text in TEXTS for m in (text, text, text, "once")]
+    assert messages3 == TEXTS
+
+
+async def test_binary_frame_with_json() -> None:
+    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
+
+    async with create_socket_client(PORT) as (client, messages):
+        await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(request.encode("utf-16"))
+        await client.send_bytes(request.encode("latin-1"))
+        await client.send_bytes(b"")
+        await client.send_str(request)
+        await client.send_bytes(request.encode("utf-8"))
+
+    assert messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
 
 
 @pytest.mark.parametrize(
     "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
 )
-async def test_given_an_invalid_message_server_says_so_and_goes_on(
-    invalid_message: str,
-) -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_str(invalid_message)
-        await client.send_json({"type": "ECHO", "value": "still here"})
+async def test_invalid_message(invalid_message: str) -> None:
+    async with create_socket_client(PORT) as (other, other_messages):
+        async with create_socket_client(PORT, close_after=6) as (client, messages):
+            for _ in range(3):
+                await client.send_str(invalid_message)
+                await client.send_json({"type": "ECHO", "value": "still here"})
+            await wait_for_socket_state(client, SocketState.CLOSED)
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
-    # Perform assertions on the responses
-    assert messages == ["INVALID_MESSAGE", "still here"]
-    assert other_messages == []
+    assert messages == ["INVALID_MESSAGE", "still here"] * 3
+    assert other_messages == ["me too"]
 
 
 async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
@@ -125,13 +143,14 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     # Create test clients
     async with (
         create_socket_client(PORT, close_after=1) as (client1, messages1),
-        create_socket_client(PORT) as (_, messages2),
-        create_socket_client(PORT) as (_, messages3),
+        create_socket_client(PORT, close_after=1) as (client2, messages2),
+        create_socket_client(PORT, close_after=1) as (client3, messages3),
     ):
         # Send client message
         await client1.send_json(test_message)
-        # The sender's goodbye is answered when everybody has been sent the message.
         await wait_for_socket_state(client1, SocketState.CLOSED)
+        await wait_for_socket_state(client2, SocketState.CLOSED)
+        await wait_for_socket_state(client3, SocketState.CLOSED)
 
     # Perform assertions on the responses
     assert messages1 == [test_message["value"]]
@@ -139,30 +158,45 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     assert messages3 == [test_message["value"]]
 
 
-async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> None:
-    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
-    url = f"ws://127.0.0.1:{PORT}"
+async def test_broadcast_to_whoever_is_connected() -> None:
+    async with create_socket_client(PORT) as (client1, messages1):
+        for _ in range(2):
+            async with (
+                create_socket_client(PORT) as (_, messages2),
+                create_socket_client(PORT) as (client3, messages3),
+            ):
+                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                for text in TEXTS:
+                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client3.send_json({"type": "ECHO", "value": "for 3"})
+            # Client 3 leaves first: when it has left, all that it sent is dealt with.
+            assert messages3 == [*["for 3"] * 3, *TEXTS, "for 3"]
+            assert messages2 == TEXTS
+        await client1.send_str("This is an invalid message")
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    # Create test clients
-    async with create_socket_client(PORT):
-        pass  # this one has left
+    assert messages1 == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+
+
+async def test_broadcast_skips_disconnected_clients() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
     async with (
         create_socket_client(PORT, close_after=1) as (client1, messages1),
         asyncio.timeout(2),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
-        vanishing_clients = [await session.ws_connect(url) for _ in range(5)]
-        async with create_socket_client(PORT) as (_, messages2):
-            vanishing_clients += [await session.ws_connect(url) for _ in range(5)]
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(PORT) as (client2, messages2):
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
-            # Send client message
             await client1.send_json(test_message)
             # The server hears of it all at once: the message, and ten clients cut off.
             for client in vanishing_clients:
                 client.get_extra_info("socket").shutdown(SHUT_RDWR)
             await wait_for_socket_state(client1, SocketState.CLOSED)
+            await client2.send_json(test_message)
 
-    # Perform assertions on the responses
     assert messages1 == [test_message["value"]]
-    assert messages2 == [test_message["value"]]
+    assert messages2 == [test_message["value"]] * 2

@@ -3,21 +3,33 @@
 import asyncio
 import os
 import re
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import reprlib
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from socket import create_server
+from traceback import clear_frames
+from typing import TypeVar
+from warnings import catch_warnings
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, WSMsgType, web
+from aiohttp import (
+    ClientSession,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    WSCloseCode,
+    WSMsgType,
+    web,
+)
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .server import create_websocket_server
 
+__tracebackhide__ = True  # in pytest's reports, whose subject is the test
 TIMEOUT = 1  # second
+Result = TypeVar("Result")
+open_clients: list[ClientWebSocketResponse] = []  # a report numbers them from 1
 
 
 class SocketState(Enum):
@@ -28,25 +40,28 @@ class SocketState(Enum):
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 10 * worker + step`.
+    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
-    Fails the test module, in one line, when no server can listen there.
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
-    base_port = os.environ.get("BASE_PORT", "3000")
-    if not base_port.isdecimal() or int(base_port) > 65000:
-        pytest.fail(f"BASE_PORT={base_port} is no number up to 65000", pytrace=False)
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    base_port = int(os.environ.get("BASE_PORT", "3000"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
-    port = int(base_port) + 10 * int(worker) + (int(step[1]) if step else 0)
+    return base_port + 100 * worker + (int(step[1]) if step else 0)
+
+
+@contextmanager
+def explain_busy_port(port: int) -> Iterator[None]:
+    """Fail the test in one line when its server cannot listen on `port`."""
     try:
-        create_server(("127.0.0.1", port)).close()
-        return port
-    except OSError as error:
-        problem = error
-    pytest.fail(f"cannot use port {port}, set BASE_PORT: {problem}", pytrace=False)
+        yield
+    except (OSError, OverflowError) as error:
+        with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
+            clear_frames(error.__traceback__)
+        problem = f"no server on port {port} (BASE_PORT sets another): {error}"
+        raise pytest.fail.Exception(problem, pytrace=False) from None
 
 
 async def start_server(aiohttp_server: AiohttpServer, port: int) -> TestServer:
@@ -56,8 +71,23 @@ async def start_server(aiohttp_server: AiohttpServer, port: int) -> TestServer:
     """
     app = web.Application()
     create_websocket_server(app)
-    # By default a server that stops waits 60 seconds for its clients to leave.
-    return await aiohttp_server(app, port=port, shutdown_timeout=0.1)
+    with explain_busy_port(port):
+        # A server that stops waits for its clients, by default for 2 x 60 seconds.
+        return await aiohttp_server(app, port=port, shutdown_timeout=0.1)
+
+
+async def bounded(
+    awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
+) -> Result:
+    """Return the result of `awaitable`: the one way to wait here.
+
+    Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            return await awaitable
+    except TimeoutError:
+        raise TimeoutError(f"waited {timeout} s for {what}") from None
 
 
 async def wait_for_socket_state(
@@ -68,12 +98,47 @@ async def wait_for_socket_state(
     Raises `TimeoutError` when that takes more than `timeout` seconds.
     The article's `waitForSocketState`.
     """
-    __tracebackhide__ = True
-    deadline = time.monotonic() + timeout
-    while socket.closed is not state.value:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} s for the socket to be {state.name}")
-        await asyncio.sleep(0.005)
+
+    async def poll() -> None:
+        while socket.closed is not state.value:
+            await asyncio.sleep(0.001)
+
+    await bounded(poll(), f"the socket to be {state.name}", timeout)
+
+
+async def send_close(
+    client: ClientWebSocketResponse, close_sent: asyncio.Event
+) -> None:
+    """Send a close frame, the first time; `client.close()` would lose messages."""
+    if not close_sent.is_set():
+        close_sent.set()
+        with suppress(ConnectionError):  # listen() reports what became of it
+            await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
+
+
+async def listen(
+    client: ClientWebSocketResponse,
+    messages: list[str | bytes],
+    close_after: int | None,
+    close_sent: asyncio.Event,
+) -> None:
+    """Record messages until the server's close frame.
+
+    Raises `ConnectionError` when none comes, when it comes before the client's own, or
+    when its code is not 1000.
+    """
+    frame = await client.receive()
+    while frame.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+        messages.append(frame.data)
+        if len(messages) == close_after:
+            await send_close(client, close_sent)
+        frame = await client.receive()
+    when = f"{'after' if close_sent.is_set() else 'before'} the client's close frame"
+    if frame.type is not WSMsgType.CLOSE:
+        reason = frame.data or "no close frame"
+        raise ConnectionError(f"the connection ended {when}: {reason}")
+    if frame.data != WSCloseCode.OK or not close_sent.is_set():
+        raise ConnectionError(f"the server closed {when}, with code {frame.data}")
 
 
 @asynccontextmanager
@@ -82,56 +147,37 @@ async def create_socket_client(
 ) -> AsyncIterator[tuple[ClientWebSocketResponse, list[str | bytes]]]:
     """Connect a client; yield it with the list that its messages are recorded in.
 
-    It says goodbye (sends a close frame) after `close_after` messages, or else when
-    the `async with` block ends, and records until the server's own close frame: a
-    server answers in order, so the list is complete after the block.
-    Raises `TimeoutError` when the server does not open the connection or close it
-    within 1 second, `ConnectionError` when it hangs up without a close frame.
+    It sends a close frame after `close_after` messages, or else when the `async with`
+    block ends, and records until the server's close frame: after the block, the list
+    holds all that the server sent before that.
+    Raises `TimeoutError` when the server does not open the connection, or close it,
+    within 1 second, `ConnectionError` when it closes it in any way but by answering
+    the client's close frame with code 1000.
     The article's `createSocketClient`.
     """
-    __tracebackhide__ = True
     messages: list[str | bytes] = []
-    goodbye_said = False
-
-    async def say_goodbye() -> None:
-        nonlocal goodbye_said
-        if goodbye_said:
-            return
-        goodbye_said = True
-        with suppress(ConnectionError):  # the server may be gone already
-            await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
-
-    async def listen() -> WSMsgType:
-        while True:
-            message = await client.receive()
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return message.type
-            messages.append(message.data)
-            if len(messages) == close_after:
-                await say_goodbye()
-
+    close_sent = asyncio.Event()
     async with ClientSession() as session:
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                client = await session.ws_connect(f"ws://127.0.0.1:{port}")
-        except TimeoutError:
-            problem = f"waited {TIMEOUT} s for the server to open the connection"
-            raise TimeoutError(problem) from None
-        listener = asyncio.create_task(listen())
+        # Its close() is there for hanging up, and not for waiting.
+        no_wait = ClientWSTimeout(ws_close=0)
+        connecting = session.ws_connect(f"ws://127.0.0.1:{port}", timeout=no_wait)
+        client = await bounded(connecting, "the server to open the connection")
+        listener = asyncio.create_task(
+            listen(client, messages, close_after, close_sent)
+        )
+        open_clients.append(client)
+        name = f"client {len(open_clients)}"
         try:
             yield client, messages
-            await say_goodbye()
-            await asyncio.wait([listener], timeout=TIMEOUT)
-            if not listener.done():
-                raise TimeoutError(f"waited {TIMEOUT} s for the server's close frame")
-            if listener.result() is not WSMsgType.CLOSE:
-                raise ConnectionError("the connection ended without a close frame")
+            closing = asyncio.gather(send_close(client, close_sent), listener)
+            await bounded(closing, "the server's close frame")
         except Exception as error:
-            error.add_note(f"the client had received {len(messages)}: {messages[:10]}")
+            received = f"had received {len(messages)}: {reprlib.repr(messages)}"
+            error.add_note(f"{name}, close code {client.close_code}, {received}")
             raise
         finally:
+            open_clients.remove(client)
             listener.cancel()
-            await asyncio.wait([listener])
+            await asyncio.gather(listener, return_exceptions=True)
             with suppress(TimeoutError):
-                async with asyncio.timeout(TIMEOUT):
-                    await client.close()
+                await bounded(client.close(), "the connection to end")

@@ -9,11 +9,14 @@ from aiohttp import WSMsgType, web
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none."""
+    """Return the value of the JSON text in `frame`, or None when it holds none.
+
+    A number beyond Python's limits, such as 1e999, counts as no JSON.
+    """
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, half a surrogate pair.
+        # A ValueError for what loads() lets through: NaN, a lone surrogate.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -35,14 +38,13 @@ def create_websocket_server(app: web.Application) -> None:
     """
     clients: set[web.WebSocketResponse] = set()
     groups: dict[str, set[web.WebSocketResponse]] = {}
-    group_of: dict[web.WebSocketResponse, set[web.WebSocketResponse]] = {}
 
     def leave_group(socket: web.WebSocketResponse) -> None:
-        group_of.pop(socket, set()).discard(socket)
+        for members in groups.values():
+            members.discard(socket)
 
     async def join_group(socket: web.WebSocketResponse, name: str) -> None:
         leave_group(socket)
-        group_of[socket] = groups[name]
         groups[name].add(socket)
         await socket.send_str(name)
 
@@ -66,7 +68,7 @@ def create_websocket_server(app: web.Application) -> None:
                 "type": "MESSAGE_GROUP",
                 "value": {"groupName": str(name), "groupMessage": str(text)},
             }:
-                if socket in groups.get(name, set()):
+                if socket in groups.get(name, ()):
                     await broadcast(groups[name], text)
             case _:
                 await socket.send_str("INVALID_MESSAGE")
@@ -77,9 +79,8 @@ def create_websocket_server(app: web.Application) -> None:
         clients.add(socket)
         try:
             async for message in socket:
-                match message.type:
-                    case WSMsgType.TEXT | WSMsgType.BINARY:
-                        await answer(socket, parse(message.data))
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await answer(socket, parse(message.data))
         finally:
             clients.discard(socket)
             leave_group(socket)
@@ -92,5 +93,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # By default a server that stops waits 60 seconds for its clients to leave.
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

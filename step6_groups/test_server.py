@@ -1,10 +1,11 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
+import json
 from socket import SHUT_RDWR
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, ClientWebSocketResponse
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -18,55 +19,99 @@ from .utils import (
 )
 
 PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}"
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
+
+
+def create(name: str) -> dict[str, object]:
+    return {"type": "CREATE_GROUP", "value": name}
+
+
+def join(name: str) -> dict[str, object]:
+    return {"type": "JOIN_GROUP", "value": name}
+
+
+def message(name: object, text: object = "HI") -> dict[str, object]:
+    value = {"groupName": name, "groupMessage": text}
+    return {"type": "MESSAGE_GROUP", "value": value}
+
+
 INVALID_MESSAGES = {
-    "no JSON": "This is a test message",
-    "nested too deeply": "[" * 100_000,
-    "a number": "1",
+    "empty": "",
+    "not JSON": "This is a test message",
+    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
+    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
     "null": "null",
-    "a list": '["ECHO", "HI"]',
+    "a number": "1",
+    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
+    "a list": '[{"type": "ECHO", "value": "HI"}]',
+    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
+    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
     "no type": '{"value": "HI"}',
     "type a list": '{"type": ["ECHO"], "value": "HI"}',
-    "unknown type": '{"type": "echo", "value": "HI"}',
+    "type in small letters": '{"type": "echo", "value": "HI"}',
+    "type with a space": '{"type": "ECHO ", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
-    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
-    "half a character": '{"type": "ECHO", "value": "\\ud800"}',
+    "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
+    "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
+    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
     "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
+    "CREATE_GROUP no value": '{"type": "CREATE_GROUP"}',
+    "JOIN_GROUP null": '{"type": "JOIN_GROUP", "value": null}',
     "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
     "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
     "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupName": "X"}}',
-    "group message a number": (
-        '{"type": "MESSAGE_GROUP", "value": {"groupName": "X", "groupMessage": 1}}'
+    "group message a number": json.dumps(message("X", 1)),
+    "group name a number": json.dumps(message(1)),
+}
+NO = "GROUP_UNAVAILABLE"
+DIALOGUES = {
+    "create again": (
+        [create("A"), create("A"), create("A"), message("A")],
+        ["A", NO, NO, "HI"],
     ),
-    "group name a number": (
-        '{"type": "MESSAGE_GROUP", "value": {"groupName": 1, "groupMessage": "X"}}'
+    "join again": ([create("A"), join("A"), message("A")], ["A", "A", "HI"]),
+    "join unknown": ([join("A"), join("A"), create("A")], [NO, NO, "A"]),
+    "message unknown": ([message("A"), create("A"), message("A")], ["A", "HI"]),
+    "invalid as member": (
+        [create("A"), {"type": "JOIN_GROUP", "value": None}, message("A")],
+        ["A", "INVALID_MESSAGE", "HI"],
+    ),
+    "similar names": (
+        [create("Aé"), *map(join, ["aé", "Aé ", "A", "Ae\u0301"]), create("Aé ")],
+        ["Aé", NO, NO, NO, NO, "Aé "],
+    ),
+    "all texts": (
+        [f(text) for text in TEXTS[1:] for f in (create, join, message)],
+        [reply for text in TEXTS[1:] for reply in (text, text, "HI")],
     ),
 }
-CREATE_A = {"type": "CREATE_GROUP", "value": "A"}
-CREATE_B = {"type": "CREATE_GROUP", "value": "B"}
-CREATE_C = {"type": "CREATE_GROUP", "value": "C"}
-JOIN_A = {"type": "JOIN_GROUP", "value": "A"}
-JOIN_B = {"type": "JOIN_GROUP", "value": "B"}
-MESSAGE_A = {"type": "MESSAGE_GROUP", "value": {"groupName": "A", "groupMessage": "HI"}}
-CONVERSATIONS = {
-    "create": ([CREATE_A, MESSAGE_A], ["A", "HI"]),
-    "create, taken": (
-        [CREATE_A, CREATE_A, MESSAGE_A],
-        ["A", "GROUP_UNAVAILABLE", "HI"],
-    ),
-    "join": ([CREATE_A, CREATE_B, JOIN_A, MESSAGE_A], ["A", "B", "A", "HI"]),
-    "join, already in": ([CREATE_A, JOIN_A, MESSAGE_A], ["A", "A", "HI"]),
-    "join, unknown": ([CREATE_A, JOIN_B, MESSAGE_A], ["A", "GROUP_UNAVAILABLE", "HI"]),
-    "join, still unknown": ([JOIN_A, CREATE_A], ["GROUP_UNAVAILABLE", "A"]),
-    "message, unknown": ([MESSAGE_A], []),
-    "message, left by creating": ([CREATE_A, CREATE_B, MESSAGE_A], ["A", "B"]),
-    "message, left by joining": (
-        [CREATE_B, CREATE_A, JOIN_B, MESSAGE_A],
-        ["B", "A", "B"],
-    ),
-}
+
+
+async def send(
+    client: ClientWebSocketResponse, request: object, *lists: list[str | bytes]
+) -> None:
+    """Send a request, and wait until each of `lists` has one message more."""
+    counts = [len(messages) + 1 for messages in lists]
+    await client.send_json(request)
+    for messages, count in zip(lists, counts, strict=True):
+        await wait_for_messages(messages, count)
 
 
 @pytest.fixture(autouse=True)
@@ -88,69 +133,65 @@ async def test_given_echo_server_sends_the_value_back_once() -> None:
     assert messages == [test_message["value"]]
 
 
-async def test_server_echoes_several_messages_in_order() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_json({"type": "ECHO", "value": "first"})
-        await client.send_json({"type": "ECHO", "value": " second "})
-        await client.send_json({"type": "ECHO", "value": ""})
-
-    # Perform assertions on the responses
-    assert messages == ["first", " second ", ""]
-    assert other_messages == []
-
-
-async def test_given_a_binary_frame_server_reads_the_utf_8_text_in_it() -> None:
-    test_message = '{"type": "ECHO", "value": "Übung"}'
-
-    # Create test client
-    async with create_socket_client(PORT) as (client, messages):
-        # Send client messages
-        await client.send_bytes(test_message.encode("utf-8"))
-        await client.send_bytes(test_message.encode("utf-16"))
-
-    # Perform assertions on the responses
-    assert messages == ["Übung", "INVALID_MESSAGE"]
-
-
 async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
+    # Create test client
+    async with create_socket_client(PORT, close_after=3) as (client, messages):
         # Send client message
         await client.send_json(test_message)
+        await wait_for_socket_state(client, SocketState.CLOSED)
 
-    # Perform assertions on the responses
+    # Perform assertions on the response
     assert messages == [test_message["value"]] * 3
-    assert other_messages == []
+
+
+async def test_replies_go_to_their_client_in_order() -> None:
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+    ):
+        for text in TEXTS:
+            await client3.send_json({"type": "ECHO", "value": text})
+            await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
+            await client2.send_json({"type": "ECHO", "value": "once"})
+        await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
+        await client1.send_json({"type": "ECHO", "value": "and this"})
+
+    assert messages1 == ["only this", "only this", "only this", "and this"]
+    assert messages2 == [m for text in TEXTS for m in (text, text, text, "once")]
+    assert messages3 == TEXTS
+
+
+async def test_binary_frame_with_json() -> None:
+    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
+
+    async with create_socket_client(PORT) as (client, messages):
+        await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(request.encode("utf-16"))
+        await client.send_bytes(request.encode("latin-1"))
+        await client.send_bytes(b"")
+        await client.send_str(request)
+        await client.send_bytes(request.encode("utf-8"))
+
+    assert messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
 
 
 @pytest.mark.parametrize(
     "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
 )
-async def test_given_an_invalid_message_server_says_so_and_goes_on(
-    invalid_message: str,
-) -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        await client.send_str(invalid_message)
-        await client.send_json({"type": "ECHO", "value": "still here"})
+async def test_invalid_message(invalid_message: str) -> None:
+    async with create_socket_client(PORT) as (other, other_messages):
+        async with create_socket_client(PORT, close_after=6) as (client, messages):
+            for _ in range(3):
+                await client.send_str(invalid_message)
+                await client.send_json({"type": "ECHO", "value": "still here"})
+            await wait_for_socket_state(client, SocketState.CLOSED)
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
-    # Perform assertions on the responses
-    assert messages == ["INVALID_MESSAGE", "still here"]
-    assert other_messages == []
+    assert messages == ["INVALID_MESSAGE", "still here"] * 3
+    assert other_messages == ["me too"]
 
 
 async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
@@ -159,13 +200,14 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     # Create test clients
     async with (
         create_socket_client(PORT, close_after=1) as (client1, messages1),
-        create_socket_client(PORT) as (_, messages2),
-        create_socket_client(PORT) as (_, messages3),
+        create_socket_client(PORT, close_after=1) as (client2, messages2),
+        create_socket_client(PORT, close_after=1) as (client3, messages3),
     ):
         # Send client message
         await client1.send_json(test_message)
-        # The sender's goodbye is answered when everybody has been sent the message.
         await wait_for_socket_state(client1, SocketState.CLOSED)
+        await wait_for_socket_state(client2, SocketState.CLOSED)
+        await wait_for_socket_state(client3, SocketState.CLOSED)
 
     # Perform assertions on the responses
     assert messages1 == [test_message["value"]]
@@ -173,72 +215,61 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
     assert messages3 == [test_message["value"]]
 
 
-async def test_clients_that_leave_or_vanish_spoil_a_broadcast_for_nobody() -> None:
-    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
-    url = f"ws://127.0.0.1:{PORT}"
+async def test_broadcast_to_whoever_is_connected() -> None:
+    async with create_socket_client(PORT) as (client1, messages1):
+        for _ in range(2):
+            async with (
+                create_socket_client(PORT) as (_, messages2),
+                create_socket_client(PORT) as (client3, messages3),
+            ):
+                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                for text in TEXTS:
+                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client3.send_json({"type": "ECHO", "value": "for 3"})
+            # Client 3 leaves first: when it has left, all that it sent is dealt with.
+            assert messages3 == [*["for 3"] * 3, *TEXTS, "for 3"]
+            assert messages2 == TEXTS
+        await client1.send_str("This is an invalid message")
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    # Create test clients
-    async with create_socket_client(PORT):
-        pass  # this one has left
+    assert messages1 == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+
+
+async def test_broadcast_skips_disconnected_clients() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
     async with (
         create_socket_client(PORT, close_after=1) as (client1, messages1),
         asyncio.timeout(2),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
-        vanishing_clients = [await session.ws_connect(url) for _ in range(5)]
-        async with create_socket_client(PORT) as (_, messages2):
-            vanishing_clients += [await session.ws_connect(url) for _ in range(5)]
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(PORT) as (client2, messages2):
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
-            # Send client message
             await client1.send_json(test_message)
             # The server hears of it all at once: the message, and ten clients cut off.
             for client in vanishing_clients:
                 client.get_extra_info("socket").shutdown(SHUT_RDWR)
             await wait_for_socket_state(client1, SocketState.CLOSED)
+            await client2.send_json(test_message)
 
-    # Perform assertions on the responses
     assert messages1 == [test_message["value"]]
-    assert messages2 == [test_message["value"]]
+    assert messages2 == [test_message["value"]] * 2
 
 
-@pytest.mark.parametrize(
-    ("requests", "replies"), CONVERSATIONS.values(), ids=CONVERSATIONS
-)
-async def test_given_group_requests_server_replies_to_nobody_else(
-    requests: list[dict[str, object]], replies: list[str]
-) -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (_, other_messages),
-        create_socket_client(PORT) as (client, messages),
-    ):
-        # Send client messages
-        for request in requests:
-            await client.send_json(request)
+@pytest.mark.parametrize(("requests", "replies"), DIALOGUES.values(), ids=DIALOGUES)
+async def test_lone_client(requests: list[object], replies: list[str]) -> None:
+    async with create_socket_client(PORT) as (other, other_messages):
+        async with create_socket_client(PORT) as (client, messages):
+            for request in requests:
+                await client.send_json(request)
+            await wait_for_messages(messages, len(replies))
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
-    # Perform assertions on the responses
     assert messages == replies
-    assert other_messages == []
-
-
-async def test_given_create_group_with_a_taken_name_server_refuses() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(PORT) as (client1, messages1),
-        create_socket_client(PORT) as (client2, messages2),
-    ):
-        await client2.send_json(CREATE_A)
-        await wait_for_messages(messages2, 1)
-
-        # Send client messages: the second shows that the group is as it was
-        await client1.send_json(CREATE_A)
-        await wait_for_messages(messages1, 1)
-        await client2.send_json(MESSAGE_A)
-
-    # Perform assertions on the responses
-    assert messages1 == ["GROUP_UNAVAILABLE"]
-    assert messages2[1:] == ["HI"]
+    assert other_messages == ["me too"]
 
 
 async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
@@ -247,119 +278,171 @@ async def test_given_message_group_server_sends_it_to_members_once_only() -> Non
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT, close_after=2) as (client2, messages2),
         create_socket_client(PORT) as (_, messages3),
-        create_socket_client(PORT) as (client4, messages4),
     ):
-        await client1.send_json(CREATE_A)
-        await client4.send_json(CREATE_B)
+        await client1.send_json(create("A"))
         await wait_for_messages(messages1, 1)
-        await wait_for_messages(messages4, 1)
-        await client2.send_json(JOIN_A)
+        await client2.send_json(join("A"))
 
         # Send client message
-        await client2.send_json(MESSAGE_A)
+        await client2.send_json(message("A"))
         await wait_for_socket_state(client2, SocketState.CLOSED)
 
     # Perform assertions on the responses, past the one that confirms a group
     assert messages1[1:] == ["HI"]
     assert messages2[1:] == ["HI"]
     assert messages3 == []
-    assert messages4[1:] == []
 
 
-async def test_given_message_group_from_a_non_member_server_sends_nothing() -> None:
-    # Create test clients
+async def test_members_of_two_groups() -> None:
     async with (
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+        create_socket_client(PORT) as (client4, messages4),
+        create_socket_client(PORT) as (client5, messages5),
     ):
-        await client1.send_json(CREATE_A)
-        await wait_for_messages(messages1, 1)
+        await send(client1, create("A"), messages1)
+        await send(client5, create("B"), messages5)
+        await send(client2, join("A"), messages2)
+        await send(client3, join("A"), messages3)
+        await send(client4, join("A"), messages4)
 
-        # Send client messages: from no group, then from another
-        await client2.send_json(MESSAGE_A)
-        await client2.send_json(CREATE_B)
-        await client2.send_json(MESSAGE_A)
+        for text in TEXTS:
+            for client in client1, client2, client3, client4:
+                await send(client, message("A", text), messages1, messages4)
+            await send(client5, message("B", text), messages5)
 
-    # Perform assertions on the responses
-    assert messages1[1:] == []
-    assert messages2 == ["B"]
+    assert messages1[1:] == [text for text in TEXTS for _ in range(4)]
+    assert messages2[1:] == messages1[1:]
+    assert messages3[1:] == messages1[1:]
+    assert messages4[1:] == messages1[1:]
+    assert messages5[1:] == TEXTS
 
 
-@pytest.mark.parametrize("move", [CREATE_C, JOIN_B], ids=["create", "join"])
-async def test_a_client_that_moves_to_another_group_leaves_the_first(
-    move: dict[str, str],
-) -> None:
-    # Create test clients
+async def test_outsiders_are_refused_and_change_no_group() -> None:
     async with (
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
     ):
-        await client1.send_json(CREATE_B)
-        await client1.send_json(CREATE_A)
-        await client1.send_json(move)
-        await wait_for_messages(messages1, 3)
-        await client2.send_json(JOIN_A)
+        await send(client1, create("A"), messages1)
+        await send(client2, create("B"), messages2)
 
-        # Send client message
-        await client2.send_json(MESSAGE_A)
+        for client, messages in [(client2, messages2), (client3, messages3)] * 2:
+            await client.send_json(message("A", "from outside"))
+            await send(client, create("A"), messages)
+            await send(client, join("C"), messages)
+        await send(client1, message("A", "to A"), messages1)
+        await send(client2, message("B", "to B"), messages2)
 
-    # Perform assertions on the responses, past those that confirm a group
-    assert messages1[3:] == []
-    assert messages2[1:] == ["HI"]
+    assert messages1[1:] == ["to A"]
+    assert messages2[1:] == ["GROUP_UNAVAILABLE"] * 4 + ["to B"]
+    assert messages3 == ["GROUP_UNAVAILABLE"] * 4
 
 
-async def test_a_group_outlives_its_members() -> None:
-    # Create test clients
-    async with create_socket_client(PORT) as (client1, _):
-        await client1.send_json(CREATE_A)
+@pytest.mark.parametrize("move", [create("C"), join("B")], ids=["create", "join"])
+async def test_move_to_another_group(move: dict[str, object]) -> None:
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+        create_socket_client(PORT) as (client4, messages4),
+    ):
+        await send(client4, create("B"), messages4)
+        await send(client1, create("A"), messages1)
+        await send(client2, join("A"), messages2)
+        await send(client3, join("A"), messages3)
+
+        await send(client1, move, messages1)
+        await send(client2, message("A", "without 1"), messages2, messages3)
+        await client1.send_json(message("A", "from outside"))
+        await send(client1, join("A"), messages1)
+        await send(client1, message("A", "back"), messages1, messages2, messages3)
+        await send(client4, message("B", "to B"), messages4)
+
+    assert messages1[2:] == ["A", "back"]
+    assert messages2[1:] == ["without 1", "back"]
+    assert messages3[1:] == ["without 1", "back"]
+    assert messages4[1:] == ["to B"]
+
+
+async def test_group_outlives_its_members() -> None:
+    async with create_socket_client(PORT) as (client1, messages1):
+        await send(client1, create("A"), messages1)
     async with create_socket_client(PORT) as (client2, messages2):
-        # Send client message
-        await client2.send_json(JOIN_A)
+        await send(client2, create("A"), messages2)
+        for _ in range(2):
+            async with create_socket_client(PORT) as (client3, messages3):
+                await send(client2, join("A"), messages2)
+                await send(client3, join("A"), messages3)
+                await send(client3, message("A", "two of us"), messages2, messages3)
+            async with create_socket_client(PORT):
+                pass  # somebody else comes and goes
+            await send(client2, message("A", "alone"), messages2)
 
-    # Perform assertions on the response
-    assert messages2 == ["A"]
+    assert messages2 == ["GROUP_UNAVAILABLE", *["A", "two of us", "alone"] * 2]
+    assert messages3 == ["A", "two of us"]
 
 
-async def test_members_that_vanish_spoil_a_group_message_for_nobody() -> None:
-    url = f"ws://127.0.0.1:{PORT}"
+async def test_broadcast_to_members_and_others() -> None:
+    echo = {"type": "ECHO", "value": "to me"}
+    broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}
 
-    # Create test clients
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+        create_socket_client(PORT) as (client3, messages3),
+    ):
+        await send(client1, create("A"), messages1)
+        await send(client2, join("A"), messages2)
+
+        for _ in range(2):
+            await send(client1, echo, messages1)
+            await send(client1, broadcast, messages1, messages2, messages3)
+            await send(client2, broadcast, messages1, messages2, messages3)
+            await send(client3, echo, messages3)
+            await send(client3, broadcast, messages1, messages2, messages3)
+
+    assert messages1[1:] == ["to me", "to all", "to all", "to all"] * 2
+    assert messages2[1:] == ["to all", "to all", "to all"] * 2
+    assert messages3 == ["to all", "to all", "to me", "to all"] * 2
+
+
+async def test_message_skips_disconnected_members() -> None:
     async with (
         create_socket_client(PORT, close_after=2) as (client1, messages1),
         asyncio.timeout(2),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
-        await client1.send_json(CREATE_A)
-        await wait_for_messages(messages1, 1)
-        vanishing_clients = [await session.ws_connect(url) for _ in range(5)]
+        await send(client1, create("A"), messages1)
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
         async with create_socket_client(PORT) as (client2, messages2):
-            vanishing_clients += [await session.ws_connect(url) for _ in range(5)]
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
             for client in (client2, *vanishing_clients):
-                await client.send_json(JOIN_A)
+                await client.send_json(join("A"))
             await wait_for_messages(messages2, 1)
 
-            # Send client message
-            await client1.send_json(MESSAGE_A)
+            await client1.send_json(message("A"))
             for client in vanishing_clients:
                 client.get_extra_info("socket").shutdown(SHUT_RDWR)
             await wait_for_socket_state(client1, SocketState.CLOSED)
+            await client2.send_json(message("A"))
 
-    # Perform assertions on the responses, past the one that confirms a group
     assert messages1[1:] == ["HI"]
-    assert messages2[1:] == ["HI"]
+    assert messages2[1:] == ["HI"] * 2
 
 
-async def test_groups_do_not_outlive_their_server(
-    server: TestServer, aiohttp_server: AiohttpServer
-) -> None:
-    # Create test clients
-    async with create_socket_client(PORT) as (client1, _):
-        await client1.send_json(CREATE_A)
-    await server.close()
-    await start_server(aiohttp_server, PORT)
-    async with create_socket_client(PORT) as (client2, messages2):
-        # Send client message
-        await client2.send_json(JOIN_A)
+async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
+    other_server = await start_server(aiohttp_server, 0)
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(other_server.port or 0) as (client2, messages2),
+    ):
+        await send(client1, create("A"), messages1)
+        await send(client2, join("A"), messages2)
+        await send(client2, create("A"), messages2)
+        await send(client1, message("A"), messages1)
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"}, messages2)
 
-    # Perform assertions on the response
-    assert messages2 == ["GROUP_UNAVAILABLE"]
+    assert messages1 == ["A", "HI"]
+    assert messages2 == ["GROUP_UNAVAILABLE", "A", "HO"]

@@ -1,10 +1,10 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
-from socket import SHUT_RDWR
+from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, ClientWebSocketResponse
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -178,6 +178,13 @@ async def test_broadcast_to_whoever_is_connected() -> None:
     assert messages1 == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
 
 
+def cut_off(client: ClientWebSocketResponse) -> None:
+    """End the connection without a close frame, as a crash of the client does."""
+    fileno = client.get_extra_info("socket").fileno()
+    with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
+        connection.shutdown(SHUT_RDWR)
+
+
 async def test_broadcast_skips_disconnected_clients() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
@@ -194,7 +201,7 @@ async def test_broadcast_skips_disconnected_clients() -> None:
             await client1.send_json(test_message)
             # The server hears of it all at once: the message, and ten clients cut off.
             for client in vanishing_clients:
-                client.get_extra_info("socket").shutdown(SHUT_RDWR)
+                cut_off(client)
             await wait_for_socket_state(client1, SocketState.CLOSED)
             await client2.send_json(test_message)
 

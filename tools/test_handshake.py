@@ -1,0 +1,96 @@
+"""Check what the closing handshake proves of which server, and what a fence does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+import uvicorn
+import websockets
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from step3_client_helper.server import create_websocket_server
+from step3_client_helper.utils import create_socket_client
+from step6_groups.utils import wait_for_messages
+
+Serve = Callable[[], AbstractAsyncContextManager[int]]
+TEXTS = ["one", "two", "three", "four", "five"]
+ROUNDS = 30
+
+
+@asynccontextmanager
+async def serve_aiohttp() -> AsyncIterator[int]:
+    """Run step 3's server; yield its port."""
+    app = web.Application()
+    create_websocket_server(app)
+    async with TestServer(app) as server:
+        yield server.port or 0
+
+
+@asynccontextmanager
+async def serve_websockets() -> AsyncIterator[int]:
+    """Run the same server, written for websockets."""
+
+    async def echo(socket: websockets.ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    async with websockets.serve(echo, "127.0.0.1", 0) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+@asynccontextmanager
+async def serve_fastapi() -> AsyncIterator[int]:
+    """Run the same server, written for FastAPI, on uvicorn."""
+    app = FastAPI()
+
+    @app.websocket("/")
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while True:
+                await socket.send_text(await socket.receive_text())
+        except WebSocketDisconnect:
+            pass
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        try:
+            yield server.servers[0].sockets[0].getsockname()[1]
+        finally:
+            server.should_exit = True
+
+
+async def count_whole_lists(port: int, fence: bool) -> int:
+    """Return in how many rounds the list is whole after the block."""
+    whole = 0
+    for _ in range(ROUNDS):
+        async with create_socket_client(port) as (client, messages):
+            for text in TEXTS:
+                await client.send_str(text)
+            if fence:
+                await wait_for_messages(messages, len(TEXTS))
+        whole += messages == TEXTS
+    return whole
+
+
+@pytest.mark.parametrize("serve", [serve_aiohttp, serve_websockets, serve_fastapi])
+async def test_fence_makes_the_list_whole(serve: Serve) -> None:
+    async with serve() as port:
+        assert await count_whole_lists(port, fence=True) == ROUNDS
+
+
+async def test_handshake_makes_the_list_whole_on_aiohttp() -> None:
+    async with serve_aiohttp() as port:
+        assert await count_whole_lists(port, fence=False) == ROUNDS
+
+
+@pytest.mark.parametrize("serve", [serve_websockets, serve_fastapi])
+async def test_handshake_alone_does_not_elsewhere(serve: Serve) -> None:
+    async with serve() as port:
+        assert await count_whole_lists(port, fence=False) < ROUNDS

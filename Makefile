@@ -1,130 +1,153 @@
 # Every command of the README. Works with GNU make 3.81 and later.
 
-PYTHON ?= python3
 PORT ?= 8080
-ARGS =
+ARGS ?=
 N = 100
 
-NUMBERS := 1 2 3 4 5 6
-STEPS := $(sort $(wildcard step[1-6]_*))
+# The steps are the folders with a server in them: the article's six, and those of beyond/.
+folders = $(patsubst %/server.py,%,$(foreach digit,? ??,$(sort $(wildcard $(1)step$(digit)_*/server.py))))
+numbers = $(patsubst step%,%,$(foreach folder,$(1),$(firstword $(subst _, ,$(notdir $(folder))))))
+STEPS := $(call folders)
+BEYOND := $(call folders,beyond/)
+NUMBERS := $(call numbers,$(STEPS) $(BEYOND))
 
-# The virtual environments, each ready once the file that names its Python exists:
-# an install that failed has left none, and another PYTHON looks for another.
-READY := .venv/ready-$(subst /,-,$(PYTHON))
-TOOLS_READY := tools/.venv/ready-$(subst /,-,$(PYTHON))
-PYTEST := .venv/bin/python -m pytest
+# What a target such as step3 works with: the folder of its number, and the file that says
+# that the virtual environment is ready. This comes first, so $(<D)/bin/python is its Python.
+folder = $(filter step$(1)_% beyond/step$(1)_%,$(STEPS) $(BEYOND))
+ready = $(patsubst beyond/%,beyond/.venv/ready-%,$(patsubst step%,.venv/ready,$(call folder,$(1))))
+.SECONDEXPANSION: # for $$(call ready,$$*)
+
 TOOLS := tools/.venv/bin
 COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
+TEXTS := README.md $(wildcard beyond/README.md)
 
-.PHONY: help test check readme bench soak clean mutants-utils \
-	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n))
+.PHONY: help test beyond check readme bench soak clean mutants-utils \
+	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n)) \
+	$(foreach step,$(STEPS) $(BEYOND),$(step) $(step)/ report-$(step))
 
 ## help: list these targets
 help:
 	@echo "make ..."
 	@sed -n 's/^## //p' Makefile | sed 's/^/  /'
 
-## step1 ... step6: run the tests of one step (ARGS="-k echo -x": pytest's options)
-$(NUMBERS:%=step%): step%: $(READY)
-	@$(PYTEST) --verbose --no-header $(wildcard step$*_*) $(ARGS)
+## step1, step2 ...: run the tests of one step (ARGS="-k echo -x": pytest's options)
+$(NUMBERS:%=step%): step%: $$(call ready,$$*)
+	@$(<D)/bin/python -m pytest --verbose --no-header $(call folder,$*) $(ARGS)
 
-## test: run the tests of all steps at the same time
-test: $(READY)
-	@pids=; logs=$$(mktemp -d); trap 'rm -r $$logs' EXIT; \
-	trap 'kill $$pids 2>/dev/null; exit 130' INT TERM; \
-	if [ -t 1 ]; then color=yes; else color=no; fi; \
-	for step in $(STEPS); do \
-		$(PYTEST) --quiet --color=$$color -p no:cacheprovider $$step $(ARGS) \
-			>$$logs/$$step 2>&1 & pids="$$pids $$!"; \
-	done; \
-	set -- $$pids; failed=; \
-	for step in $(STEPS); do \
-		wait $$1 || failed="$$failed $$step"; shift; \
-		echo "== $$step"; cat $$logs/$$step; \
-	done; \
-	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
+# The name of its folder will do, too, also as a shell completes it.
+$(foreach n,$(NUMBERS),$(eval $(call folder,$(n)) $(call folder,$(n))/: step$(n)))
 
-## serve1 ... serve6: run the server of one step on localhost (PORT=9000: not on 8080)
-$(NUMBERS:%=serve%): serve%: $(READY)
-	@.venv/bin/python -c 'import socket as s; s.create_server(("127.0.0.1", $(PORT)))' \
+## test: run the tests of the article's six steps at the same time
+test: .venv/ready
+	$(call together,$(STEPS))
+
+## beyond: run the tests of the steps beyond it at the same time
+beyond: $(foreach n,$(call numbers,$(BEYOND)),$(call ready,$(n)))
+	$(call together,$(BEYOND))
+
+# $(call together,FOLDERS): make their reports with a job each; make names those that fail.
+define together
+@if [ -t 1 ]; then color=yes; else color=no; fi; \
+$(MAKE) --no-print-directory --keep-going --jobs $(SYNC) COLOR=$$color $(addprefix report-,$(1))
+endef
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+
+# A report is shown as a whole. It is no failure that ARGS="-k ..." finds no test (5).
+$(addprefix report-,$(STEPS) $(BEYOND)): report-%:
+	@report=$$($(or $(filter beyond/,$(dir $*)),./).venv/bin/python -m pytest --quiet \
+		--color=$(COLOR) -p no:cacheprovider $* $(ARGS) 2>&1); end=$$?; \
+	printf '== %s\n%s\n' $* "$$report"; [ $$end -eq 0 ] || [ $$end -eq 5 ]
+
+## serve1, serve2 ...: run the server of one step on localhost (PORT=9000: not on 8080)
+$(NUMBERS:%=serve%): serve%: $$(call ready,$$*)
+	@$(<D)/bin/python -c 'import socket as s; s.create_server(("127.0.0.1", $(PORT)))' \
 		2>/dev/null || { echo "Cannot use port $(PORT): try make $@ PORT=9000" >&2; exit 2; }
-	@PORT=$(PORT) exec .venv/bin/python -m $(wildcard step$*_*).server
+	@cd $(dir $(call folder,$*)) && \
+		PORT=$(PORT) exec .venv/bin/python -m $(notdir $(call folder,$*)).server
 
-## diff2 ... diff6: show what a step changed against the one before
-diff1:
-	@echo "Step 1 is the first: there is nothing before it. Try make diff2."
-
-$(patsubst %,diff%,$(filter-out 1,$(NUMBERS))): diff%:
-	@old=$$(echo step$$(($* - 1))_*); new=$(wildcard step$*_*); \
+## diff2, diff3 ...: show what a step changed against the one before
+$(NUMBERS:%=diff%): old = $(call folder,$(shell expr $* - 1))
+$(NUMBERS:%=diff%): new = $(call folder,$*)
+$(NUMBERS:%=diff%): other = $(sort $(notdir $(wildcard $(patsubst %,%/*.*,$(old) $(new)))))
+$(NUMBERS:%=diff%): diff%:
+	@[ "$(old)" ] || { echo "There is no step before step $* to compare it with."; exit; }; \
 	if [ -t 1 ]; then color=always; pager=$$(git var GIT_PAGER); else color=never; pager=cat; fi; \
-	for file in server.py utils.py test_server.py; do \
-		git --no-pager diff --no-index --no-ext-diff --color=$$color $$old/$$file $$new/$$file; \
+	for file in $(FIRST) $(filter-out $(FIRST),$(other)); do \
+		old=$(old)/$$file; [ -e $$old ] || old=/dev/null; \
+		new=$(new)/$$file; [ -e $$new ] || new=/dev/null; \
+		git --no-pager diff --no-index --no-ext-diff --color=$$color $$old $$new; \
 	done | LESS=$${LESS-FRX} sh -c "$$pager"
+FIRST := server.py utils.py test_server.py
 
 ## check: run what maintainers check
-check: $(TOOLS_READY)
+check: tools/.venv/ready
 	@$(TOOLS)/ruff check .
 	@$(TOOLS)/ruff format --check .
 	@$(TOOLS)/mypy .
 	@$(TOOLS)/python -m pytest --quiet tools
-	@$(COG) --verbosity=1 --check --diff README.md
+	@$(COG) --verbosity=1 --check --diff $(TEXTS)
 
 ## readme: refresh what the README takes from the steps
-readme: $(TOOLS_READY)
-	@$(COG) --verbosity=1 -r README.md
+readme: tools/.venv/ready
+	@$(COG) --verbosity=1 -r $(TEXTS)
 
-## mutants1 ... mutants6: change a step's server in every way; do its tests notice?
-$(NUMBERS:%=mutants%): mutants%: $(TOOLS_READY)
-	@step=$(wildcard step$*_*); $(TOOLS)/python -m tools.mutants $$step/server.py $$step
+## mutants1, mutants2 ...: change a step's server in every way; do its tests notice?
+$(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
+	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*)
 
 ## mutants-utils: the same for the utilities of step 6
-mutants-utils: $(TOOLS_READY)
+mutants-utils: tools/.venv/ready
 	@$(TOOLS)/python -m tools.mutants step6_groups/utils.py tools/test_utils.py step6_groups
 
 ## bench: measure what the steps cost
-bench: $(READY) $(TOOLS_READY)
+bench: .venv/ready tools/.venv/ready
 	@$(TOOLS)/python -m tools.bench
 
-## soak: run all steps over and over on busy cores (N=2000: as often as that)
-soak: $(TOOLS_READY)
-	@busy=; trap 'kill $$busy' EXIT; trap 'exit 130' INT TERM; \
-	cores=$$(getconf _NPROCESSORS_ONLN); \
-	for loop in $$(seq $$((2 * cores))); do \
-		$(TOOLS)/python -c 'while True: pass' & busy="$$busy $$!"; \
-	done; \
-	passed=0; \
-	while [ $$passed -lt $(N) ]; do \
-		count=$$(($(N) - passed)); if [ $$count -gt 50 ]; then count=50; fi; \
-		report=$$($(TOOLS)/python -m pytest -x --quiet -p no:cacheprovider \
-			--count=$$count --repeat-scope=session $(STEPS) 2>&1) || \
-			{ echo; echo "$$report"; exit 1; }; \
-		passed=$$((passed + count)); printf '\r%s of $(N) runs of each step passed' $$passed; \
-	done; echo
+## soak: run all steps over and over, three at a time on each core (N=2000: as often)
+soak: tools/.venv/ready
+	@workers=$$((3 * $$(getconf _NPROCESSORS_ONLN))); \
+	for run in $$(seq 50 50 $$(($(N) + 49))); do \
+		report=$$($(TOOLS)/python -m pytest -x --quiet -p no:cacheprovider -n $$workers \
+			--count=50 $(STEPS) $(BEYOND) $(ARGS) 2>&1) || { echo "$$report"; exit 1; }; \
+		echo "$$run runs of each step passed"; \
+	done
 
 ## clean: remove what the other targets made
 clean:
-	rm -rf .venv tools/.venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv tools/.venv beyond/.venv .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-step% serve% diff% mutants%:
+step% serve% diff% mutants% report-%:
 	@echo "There is no $@: the steps are $(NUMBERS)." >&2; exit 2
 
-.venv/ready-%: requirements.txt
-	$(call fill,.venv,$<,$@)
+# The virtual environments. Each is made anew for another Python: the one that PYTHON names,
+# or else the one that it has, that of .venv, python3. Those who need more install it on top:
+# each step of beyond/ has requirements of its own, and tools/ everybody's.
+space := $(subst ,, )
+python = $(or $(PYTHON),$(shell cat $(1)/from-* .venv/from-* 2>/dev/null | head -n 1),python3)
+from = $(1)/from-$(subst /,-,$(subst $(space),-,$(call python,$(1))))
 
-tools/.venv/ready-%: tools/requirements.txt requirements.txt
-	$(call fill,tools/.venv,$<,$@)
-
-# $(call fill,FOLDER,REQUIREMENTS,FILE): make a virtual environment, and FILE at last.
-define fill
-	@command -v $(PYTHON) >/dev/null || \
-		{ echo "There is no $(PYTHON): name another with make PYTHON=..." >&2; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
-		"This needs Python 3.11 or later: name one with make PYTHON=python3.13" >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo \
-		"$(PYTHON) has no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
-	@echo "Making $(1) from $(2)"
-	@$(PYTHON) -m venv --clear $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check -r $(2)
-	@touch $(3)
+define install
+@echo "Filling $(@D) from $(filter %.txt,$^)"
+@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(patsubst %,-r %,$(filter %.txt,$^))
+@touch $@
 endef
+
+.venv/ready: $(call from,.venv)
+tools/.venv/ready: $(call from,tools/.venv) tools/requirements.txt $(wildcard beyond/*/requirements.txt)
+.venv/ready tools/.venv/ready: requirements.txt
+	$(install)
+
+beyond/.venv/ready-%: $(call from,beyond/.venv) $$(or $$(wildcard beyond/$$*/requirements.txt),requirements.txt)
+	$(install)
+
+it = "$(call python,$(@D))"
+$(foreach venv,.venv tools/.venv beyond/.venv,$(call from,$(venv))):
+	@$(it) -c '' || { echo $(it) "does not run: name another with make PYTHON=..." >&2; exit 2; }
+	@$(it) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+		"This needs Python 3.11 or later: name one with make PYTHON=python3.13" >&2; exit 2; }
+	@$(it) -c 'import ensurepip, venv' 2>/dev/null || { echo \
+		$(it) "has no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 2; }
+	@$(it) -m venv --clear $(@D)
+	@echo $(it) >$@

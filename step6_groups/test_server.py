@@ -33,11 +33,11 @@ TEXTS = [
 ]
 
 
-def create(name: object) -> dict[str, object]:
+def create(name: str) -> dict[str, object]:
     return {"type": "CREATE_GROUP", "value": name}
 
 
-def join(name: object) -> dict[str, object]:
+def join(name: str) -> dict[str, object]:
     return {"type": "JOIN_GROUP", "value": name}
 
 
@@ -87,7 +87,7 @@ DIALOGUES = {
     "join again": ([create("A"), join("A"), message("A")], ["A", "A", "HI"]),
     "join unknown": ([join("A"), join("A"), create("A")], [NO, NO, "A"]),
     "message unknown": ([message("A"), create("A"), message("A")], ["A", "HI"]),
-    "invalid, member": ([create("A"), join(1), message("A")], ["A", INVALID, "HI"]),
+    "invalid": ([create("A"), message("A", 1), message("A")], ["A", INVALID, "HI"]),
     "similar names": (
         [create("Aé"), *map(join, ["aé", "Aé ", "A", "Ae\u0301"]), create("Aé ")],
         ["Aé", NO, NO, NO, NO, "Aé "],
@@ -315,9 +315,7 @@ async def test_members_of_two_groups() -> None:
             await send(client5, message("B", text), messages5)
 
     assert messages1[1:] == [text for text in TEXTS for _ in range(4)]
-    assert messages2[1:] == messages1[1:]
-    assert messages3[1:] == messages1[1:]
-    assert messages4[1:] == messages1[1:]
+    assert messages2[1:] == messages3[1:] == messages4[1:] == messages1[1:]
     assert messages5[1:] == TEXTS
 
 
@@ -404,9 +402,10 @@ async def test_broadcast_to_members_and_others() -> None:
             await send(client2, broadcast, messages1, messages2, messages3)
             await send(client3, echo, messages3)
             await send(client3, broadcast, messages1, messages2, messages3)
+        await send(client1, message("A"), messages1, messages2)
 
-    assert messages1[1:] == ["to me", "to all", "to all", "to all"] * 2
-    assert messages2[1:] == ["to all", "to all", "to all"] * 2
+    assert messages1[1:] == ["to me", "to all", "to all", "to all"] * 2 + ["HI"]
+    assert messages2[1:] == ["to all", "to all", "to all"] * 2 + ["HI"]
     assert messages3 == ["to all", "to all", "to me", "to all"] * 2
 
 

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,54 +11,81 @@ import textwrap
 from pathlib import Path
 from shutil import copytree
 
-
-def folder(step: int) -> str:
-    """Return the name of a step's folder."""
-    return next(Path().glob(f"step{step}_*")).name
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def code(step: int, file: str, name: str) -> None:
-    """Print the function called `name`."""
-    source = Path(folder(step), file).read_text()
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    (node,) = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, functions) and node.name == name
-    ]
-    lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
-    print("```python", textwrap.dedent("\n".join(lines)), "```", sep="\n")
+def find(step: int) -> Path:
+    """Return a step's folder."""
+    return next(path for path in Path().glob(f"**/step{step}_*") if path.is_dir())
 
 
-def diff(step: int) -> None:
-    """Print what a step changed, folded, without context and blank lines."""
-    print(f"\n<details><summary>What step {step} changes</summary>\n\n```diff")
-    for file in ("server.py", "utils.py", "test_server.py"):
-        old, new = (Path(folder(n), file) for n in (step - 1, step))
-        lines = difflib.unified_diff(
-            old.read_text().splitlines(),
-            new.read_text().splitlines(),
-            "",
-            str(new),
-            n=0,
+def block(language: str, *lines: str) -> None:
+    """Print lines as a block of code."""
+    print(f"```{language}", *lines, "```", sep="\n")
+
+
+def file(step: int, name: str) -> None:
+    """Print a whole file."""
+    block("python", find(step).joinpath(name).read_text().rstrip())
+
+
+def code(step: int, name: str, *functions: str) -> None:
+    """Print functions of a file."""
+    source = find(step).joinpath(name).read_text()
+    parts = [
+        textwrap.dedent(
+            "\n".join(source.splitlines()[node.lineno - 1 : node.end_lineno])
         )
-        for line in lines:
-            if line.strip() not in "+-" and not line.startswith(("---", "@@")):
-                print(line.rstrip())
-    print("```\n</details>")
+        for function in functions
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, FUNCTIONS) and node.name == function
+    ]
+    assert len(parts) == len(functions), functions
+    block("python", "\n\n\n".join(parts))
 
 
-def failure(step: int, old: str, new: str, tests: str = "") -> None:
-    """Print what the tests report when `new` stands for `old` in the server."""
+def diff(step: int, look: str) -> None:
+    """Print what `make diffN` prints, folded, under a sentence on what to look at."""
+    make = ["make", "--no-print-directory", f"diff{step}"]
+    lines = subprocess.check_output(make, text=True).splitlines()
+    kept = [li for li in lines if not re.match("diff --git|index |new file", li)]
+    print(f"\n<details><summary>What step {step} changes</summary>\n\n{look}\n")
+    block("diff", *kept)
+    print("\n</details>")
+
+
+def wrong(step: int, old: str, new: str, tests: str = "") -> None:
+    """Print an edit of a server, what to run, what that reports, and what else fails.
+
+    The report is that of the first of the `tests` that fails.
+    """
+    path = find(step) / "server.py"
+    before = path.read_text()
+    assert before.count(old) == 1, old
+    after = before.replace(old, new)
+    edit = difflib.unified_diff(before.splitlines(), after.splitlines(), "", "", n=0)
+    block("diff", *[li for li in edit if not re.match(r"---|\+\+\+|@@", li)])
+    print(f"\n`make step{step}` reports:\n")
+    first, every = [
+        report(path.parent, after, *options) for options in (["-x", "-k", tests], [])
+    ]
+    text = first.partition("= FAILURES =")[2].partition("\n====")[0]
+    lines = [line for line in text.splitlines()[1:] if line.strip() != "E"]
+    block("text", *[line for line in lines if "Use -v" not in line])
+    count = re.search(r"(\d+) failed(?:, (\d+) passed)? in ", every)
+    assert count, every
+    failed, passed = (int(number or 0) for number in count.groups())
+    print(f"\n{failed} of the step's {failed + passed} tests fail.")
+
+
+def report(step: Path, server: str, *options: str) -> str:
+    """Return what pytest prints on a copy of a step with another server."""
     with tempfile.TemporaryDirectory() as copy:
-        copytree(folder(step), Path(copy, folder(step)))
+        copytree(step, Path(copy, step.name))
         Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
-        server = Path(copy, folder(step), "server.py")
-        assert server.read_text().count(old) == 1
-        server.write_text(server.read_text().replace(old, new))
-        pytest = [sys.executable, "-m", "pytest", "-x", "-k", tests, folder(step)]
+        Path(copy, step.name, "server.py").write_text(server)
         os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
-        result = subprocess.run(pytest, cwd=copy, capture_output=True, check=False)
-    report = result.stdout.decode().partition("= FAILURES =")[2].partition("\n====")[0]
-    lines = [line for line in report.splitlines()[1:] if line.strip() != "E"]
-    print("```text", *[line for line in lines if "Use -v" not in line], "```", sep="\n")
+        pytest = [sys.executable, "-m", "pytest", *options, step.name]
+        return subprocess.run(
+            pytest, cwd=copy, capture_output=True, check=False, text=True
+        ).stdout

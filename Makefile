@@ -93,7 +93,8 @@ readme: tools/.venv/ready
 
 ## mutants1, mutants2 ...: change a step's server in every way; do its tests notice?
 $(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
-	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*)
+	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*) $(MORE)
+mutants5 mutants6: MORE = tools/test_server.py
 
 ## mutants-utils: the same for the utilities of step 6
 mutants-utils: tools/.venv/ready

@@ -47,7 +47,8 @@ async def test_server_forgets_clients_that_have_gone(
             await client.receive()
         assert count_connections() == 5
         for client in clients:
-            if vanish:
+            if vanish:  # so that the answer fails
+                await client.send_json(JOIN)
                 client.get_extra_info("socket").shutdown(SHUT_RDWR)
             await client.close()
         while count_connections():

@@ -22,7 +22,7 @@ COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} 
 TEXTS := README.md $(wildcard beyond/README.md)
 
 .PHONY: help test beyond check readme bench soak clean mutants-utils \
-	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n)) \
+	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n) spread$(n)) \
 	$(foreach step,$(STEPS) $(BEYOND),$(step) $(step)/ report-$(step))
 
 ## help: list these targets
@@ -85,11 +85,16 @@ check: tools/.venv/ready
 	@$(TOOLS)/ruff format --check .
 	@$(TOOLS)/mypy .
 	@$(TOOLS)/python -m pytest --quiet tools
+	@$(TOOLS)/python -m pytest --quiet -p tools.uvloop_plugin $(STEPS)
 	@$(COG) --verbosity=1 --check --diff $(TEXTS)
 
 ## readme: refresh what the README takes from the steps
 readme: tools/.venv/ready
 	@$(COG) --verbosity=1 -r $(TEXTS)
+
+## spread1, spread2 ...: merge what has changed in a step into those after it
+$(NUMBERS:%=spread%): spread%: tools/.venv/ready
+	@$(TOOLS)/python -m tools.spread $*
 
 ## mutants1, mutants2 ...: change a step's server in every way; do its tests notice?
 $(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
@@ -118,7 +123,7 @@ clean:
 	rm -rf .venv tools/.venv beyond/.venv .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-step% serve% diff% mutants% report-%:
+step% serve% diff% mutants% spread% report-%:
 	@echo "There is no $@: the steps are $(NUMBERS)." >&2; exit 2
 
 # The virtual environments. Each is made anew for another Python: the one that PYTHON names,

@@ -37,7 +37,7 @@ def merge(ours: Path, old: str, new: str) -> int:
 
 
 def spread(before: Path, after: Path, name: str) -> bool:
-    """Take one file's change from a step to the next; tell whether there is no conflict."""
+    """Take a file's change from a step to the next; tell whether that went well."""
     source, target = before / name, after / name
     old = read_committed(source)
     new = source.read_text() if source.exists() else None

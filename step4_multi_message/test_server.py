@@ -46,7 +46,6 @@ INVALID_MESSAGES = {
     "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
     "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
-    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
 }
 
 

@@ -51,7 +51,6 @@ INVALID_MESSAGES = {
     "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
     "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
-    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
     "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
 }

@@ -68,7 +68,6 @@ INVALID_MESSAGES = {
     "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
     "ECHO null": '{"type": "ECHO", "value": null}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
-    "ECHO_TIMES_3 true": '{"type": "ECHO_TIMES_3", "value": true}',
     "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
     "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
@@ -77,6 +76,7 @@ INVALID_MESSAGES = {
     "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
     "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
     "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupName": "X"}}',
+    "ECHO a group message": json.dumps({**message("X"), "type": "ECHO"}),
     "group message a number": json.dumps(message("X", 1)),
     "group name a number": json.dumps(message(1)),
 }

@@ -137,8 +137,8 @@ beyond/step7_x/code.py:4: in is_late()
 -   return hour > 22
 +   return hour > 21
 
-    4 first noticed by test_is_late
-    2 first noticed by test_unit
+    4 noticed by test_is_late
+    2 noticed by test_unit
 beyond/step7_x/code.py: the tests notice 6 of 7 mutants
 1 more behave as the original does
 1 more are stillborn: no test ran

@@ -1,12 +1,14 @@
 """Utilities for the tests of a WebSocket server."""
 
 import asyncio
+import gc
 import os
 import re
 import reprlib
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import Enum
+from errno import EACCES, EADDRINUSE
 from pathlib import Path
 from traceback import clear_frames
 from typing import TypeVar
@@ -29,7 +31,7 @@ from .server import create_websocket_server
 __tracebackhide__ = True  # in pytest's reports, whose subject is the test
 TIMEOUT = 1  # second
 Result = TypeVar("Result")
-open_clients: list[ClientWebSocketResponse] = []  # a report numbers them from 1
+open_clients: list[int] = []  # the numbers by which a report tells them apart
 
 
 class SocketState(Enum):
@@ -46,7 +48,7 @@ def compute_port() -> int:
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
-    base_port = int(os.environ.get("BASE_PORT", "3000"))
+    base_port = int(os.environ.get("BASE_PORT") or "3000")
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
     return base_port + 100 * worker + (int(step[1]) if step else 0)
@@ -58,8 +60,11 @@ def explain_busy_port(port: int) -> Iterator[None]:
     try:
         yield
     except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno not in (EACCES, EADDRINUSE):
+            raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
             clear_frames(error.__traceback__)
+            gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
 
@@ -124,8 +129,8 @@ async def listen(
 ) -> None:
     """Record messages until the server's close frame.
 
-    Raises `ConnectionError` when none comes, when it comes before the client's own, or
-    when its code is not 1000.
+    Raises `ConnectionError` when none comes, when it comes before the client has sent
+    its own, or when its code is not 1000.
     """
     frame = await client.receive()
     while frame.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -151,8 +156,8 @@ async def create_socket_client(
     block ends, and records until the server's close frame: after the block, the list
     holds all that the server sent before that.
     Raises `TimeoutError` when the server does not open the connection, or close it,
-    within 1 second, `ConnectionError` when it closes it in any way but by answering
-    the client's close frame with code 1000.
+    within 1 second, `ConnectionError` when it closes it before the client has sent
+    its close frame, without one of its own, or with another code than 1000.
     The article's `createSocketClient`.
     """
     messages: list[str | bytes] = []
@@ -165,18 +170,19 @@ async def create_socket_client(
         listener = asyncio.create_task(
             listen(client, messages, close_after, close_sent)
         )
-        open_clients.append(client)
-        name = f"client {len(open_clients)}"
+        number = max(open_clients, default=0) + 1
+        open_clients.append(number)
         try:
             yield client, messages
             closing = asyncio.gather(send_close(client, close_sent), listener)
             await bounded(closing, "the server's close frame")
-        except Exception as error:
+        except BaseException as error:  # pytest.fail() is no Exception
             received = f"had received {len(messages)}: {reprlib.repr(messages)}"
-            error.add_note(f"{name}, close code {client.close_code}, {received}")
+            name = f"client {number}, close code {client.close_code}"
+            error.add_note(f"{name}, {received}")
             raise
         finally:
-            open_clients.remove(client)
+            open_clients.remove(number)
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
             with suppress(TimeoutError):

@@ -29,13 +29,24 @@ def file(step: int, name: str) -> None:
     block("python", find(step).joinpath(name).read_text().rstrip())
 
 
+def start(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the number of a function's first line, decorators included."""
+    return min(part.lineno for part in [node, *node.decorator_list])
+
+
+def table(step: int, name: str, constant: str, rows: int) -> None:
+    """Print the first rows of a table in a file."""
+    lines = find(step).joinpath(name).read_text().splitlines()
+    first = lines.index(f"{constant} = {{")
+    block("python", *lines[first : first + 1 + rows], "    # and more", "}")
+
+
 def code(step: int, name: str, *functions: str) -> None:
     """Print functions of a file."""
     source = find(step).joinpath(name).read_text()
+    lines = source.splitlines()
     parts = [
-        textwrap.dedent(
-            "\n".join(source.splitlines()[node.lineno - 1 : node.end_lineno])
-        )
+        textwrap.dedent("\n".join(lines[start(node) - 1 : node.end_lineno]))
         for function in functions
         for node in ast.walk(ast.parse(source))
         if isinstance(node, FUNCTIONS) and node.name == function
@@ -63,7 +74,7 @@ def wrong(step: int, old: str, new: str, tests: str = "") -> None:
     before = path.read_text()
     assert before.count(old) == 1, old
     after = before.replace(old, new)
-    edit = difflib.unified_diff(before.splitlines(), after.splitlines(), "", "", n=0)
+    edit = difflib.unified_diff(before.splitlines(), after.splitlines(), "", "", n=1)
     block("diff", *[li for li in edit if not re.match(r"---|\+\+\+|@@", li)])
     print(f"\n`make step{step}` reports:\n")
     first, every = [

@@ -25,15 +25,16 @@ def read_committed(path: Path) -> str | None:
     return None if result.returncode else result.stdout.decode()
 
 
-def merge(ours: Path, old: str, new: str) -> int:
-    """Merge the change from `old` to `new` into a file; return how many conflicts."""
+def merge(ours: Path, old: str, new: str, source: Path) -> int:
+    """Merge what `source` was and is into a file; return how many conflicts."""
     with tempfile.TemporaryDirectory() as folder:
         versions = [Path(folder, name) for name in ("as committed", "as changed")]
         for version, text in zip(versions, (old, new), strict=True):
             version.write_text(text)
-        return subprocess.run(
-            ["git", "merge-file", ours, *versions], check=False
-        ).returncode
+        labels = [ours, f"{source} as committed", f"{source} as changed"]
+        options = [part for label in labels for part in ("-L", str(label))]
+        command = ["git", "merge-file", *options, ours, *versions]
+        return subprocess.run(command, check=False).returncode
 
 
 def spread(before: Path, after: Path, name: str) -> bool:
@@ -53,7 +54,7 @@ def spread(before: Path, after: Path, name: str) -> bool:
     if target.read_text() == new:
         return True
     text = target.read_text()
-    conflicts = merge(target, old or "", new)
+    conflicts = merge(target, old or "", new, source)
     if conflicts:
         print(f"{target}: {conflicts} conflicts, see the markers in it")
     elif target.read_text() != text:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from asyncio import open_connection
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -245,7 +246,7 @@ async def test_waiting_for_messages_ends_with_them_or_in_time() -> None:
         await utils.wait_for_messages(messages, 2)
     with takes(0.1, 0.5), pytest.raises(TimeoutError) as late:
         await utils.wait_for_messages(messages, 13, timeout=0.1)
-    assert str(late.value) == "waited 0.1 s for 13 messages"
+    assert str(late.value) == "waited 0.1 s for 13 message(s)"
     assert shown_files(late) == {"test_utils.py"}
 
 
@@ -275,6 +276,17 @@ def test_port_is_computed(
             monkeypatch.delenv(name)
     monkeypatch.setattr(utils, "__file__", f"/{folder}/utils.py")
     assert utils.compute_port() == port
+
+
+async def test_other_failure_of_the_start_is_not_the_ports(
+    aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(app: web.Application) -> None:
+        app.on_startup.append(lambda _: open_connection("127.0.0.1", 1))
+
+    monkeypatch.setattr(utils, "create_websocket_server", create)
+    with pytest.raises(ConnectionRefusedError):
+        await utils.start_server(aiohttp_server, 0)
 
 
 @pytest.mark.parametrize("port", [-5, 65536, "in use"])

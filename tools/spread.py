@@ -31,9 +31,9 @@ def merge(ours: Path, old: str, new: str, source: Path) -> int:
         versions = [Path(folder, name) for name in ("as committed", "as changed")]
         for version, text in zip(versions, (old, new), strict=True):
             version.write_text(text)
-        labels = [ours, f"{source} as committed", f"{source} as changed"]
-        options = [part for label in labels for part in ("-L", str(label))]
-        command = ["git", "merge-file", *options, ours, *versions]
+        labels = [str(ours), f"{source} as committed", f"{source} as changed"]
+        options = [part for label in labels for part in ("-L", label)]
+        command = ["git", "merge-file", *options, str(ours), *map(str, versions)]
         return subprocess.run(command, check=False).returncode
 
 

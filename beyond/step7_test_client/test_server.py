@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+from itertools import count
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
-from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
@@ -20,6 +20,7 @@ from .utils import (
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
+NUMBERS = count(1)
 TEXTS = [
     "first",
     "first",
@@ -104,7 +105,7 @@ async def fence(client: TestWebSocket) -> None:
 
     What others had made it send to `client` by then has come, too.
     """
-    answer = f"fence {uuid4()}"  # a text that occurs nowhere else
+    answer = f"fence {next(NUMBERS)}"  # a text that occurs nowhere else
     await client.send_json({"type": "ECHO", "value": answer})
     await client.wait_for_message(answer)
     client.messages.remove(answer)

@@ -18,7 +18,6 @@ import pytest
 from aiohttp import (
     ClientSession,
     ClientWebSocketResponse,
-    ClientWSTimeout,
     WSCloseCode,
     WSMsgType,
     web,
@@ -163,9 +162,7 @@ async def create_socket_client(
     messages: list[str | bytes] = []
     close_sent = asyncio.Event()
     async with ClientSession() as session:
-        # Its close() is there for hanging up, and not for waiting.
-        no_wait = ClientWSTimeout(ws_close=0)
-        connecting = session.ws_connect(f"ws://127.0.0.1:{port}", timeout=no_wait)
+        connecting = session.ws_connect(f"ws://127.0.0.1:{port}")
         client = await bounded(connecting, "the server to open the connection")
         listener = asyncio.create_task(
             listen(client, messages, close_after, close_sent)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import time
 from asyncio import open_connection
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -34,7 +35,9 @@ def shown_files(failure: pytest.ExceptionInfo[BaseException]) -> set[str]:
 
 
 @pytest.fixture
-async def start(aiohttp_server: AiohttpServer) -> AsyncIterator[Start]:
+async def start(
+    aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Start]:
     """Start servers that treat a connection as told; see what their clients leave."""
 
     async def start(serve: Serve) -> int:
@@ -52,6 +55,7 @@ async def start(aiohttp_server: AiohttpServer) -> AsyncIterator[Start]:
     yield start
     gc.collect()  # a connection left open warns now, and a warning is an error
     assert not [task for task in asyncio.all_tasks() if "listen" in repr(task)]
+    assert "never retrieved" not in caplog.text
 
 
 async def answer(socket: web.WebSocketResponse) -> None:
@@ -117,6 +121,15 @@ async def send_no_text(socket: web.WebSocketResponse) -> None:
     await socket.send_frame(b"\xff", WSMsgType.TEXT)
 
 
+async def send_bytes(socket: web.WebSocketResponse) -> None:
+    """Send bytes between two texts, and answer the close frame."""
+    await socket.send_str("one")
+    await socket.send_bytes(b"two")
+    await socket.send_str("three")
+    await socket.receive()
+    await socket.close()
+
+
 async def stop_reading(socket: web.WebSocketResponse) -> None:
     """Greet, and read nothing ever after."""
     await socket.send_str("HELLO")
@@ -178,6 +191,20 @@ async def test_client_reports_how_a_server_closes(
             await utils.wait_for_messages(messages, 1)
             await asyncio.sleep(0.1)
     assert shown_files(failure) == {"test_utils.py", "contextlib.py"}
+
+
+async def test_client_records_texts_and_bytes(start: Start) -> None:
+    async with create_socket_client(await start(send_bytes)) as (_, messages):
+        pass
+    assert messages == ["one", b"two", "three"]
+
+
+async def test_client_reports_a_server_that_hangs_up_on_its_close_frame(
+    start: Start,
+) -> None:
+    with pytest.raises(ConnectionError, match=r"ended after .*: no close frame"):
+        async with create_socket_client(await start(abort), close_after=1):
+            await asyncio.sleep(0.1)
 
 
 async def test_client_reports_that_the_test_closed_it(start: Start) -> None:
@@ -299,6 +326,7 @@ async def test_no_port_is_a_line_not_a_traceback(
         with pytest.raises(pytest.fail.Exception, match="BASE_PORT") as failure:
             await utils.start_server(aiohttp_server, port)
     assert f"no server on port {port} " in str(failure.value)
+    assert re.search(r"in use|0-65535", str(failure.value))
     assert not failure.value.pytrace
     assert failure.value.__suppress_context__
     gc.collect()  # a socket left open warns now, and a warning is an error

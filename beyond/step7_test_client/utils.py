@@ -18,7 +18,6 @@ import pytest
 from aiohttp import (
     ClientSession,
     ClientWebSocketResponse,
-    ClientWSTimeout,
     WSCloseCode,
     WSMsgType,
     web,
@@ -218,9 +217,7 @@ async def create_socket_client(port: int) -> AsyncIterator[TestWebSocket]:
     The article's `createSocketClient`.
     """
     async with ClientSession(ws_response_class=TestWebSocket) as session:
-        # Its close() is there for hanging up, and not for waiting.
-        no_wait = ClientWSTimeout(ws_close=0)
-        connecting = session.ws_connect(f"ws://127.0.0.1:{port}", timeout=no_wait)
+        connecting = session.ws_connect(f"ws://127.0.0.1:{port}")
         client = await bounded(connecting, "the server to open the connection")
         assert isinstance(client, TestWebSocket)
         number = max(open_clients, default=0) + 1

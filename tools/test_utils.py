@@ -268,8 +268,8 @@ async def test_client_lets_a_failure_of_the_test_through(
 
 async def test_waiting_for_messages_ends_with_them_or_in_time() -> None:
     messages: list[str | bytes] = ["one"]
-    asyncio.get_running_loop().call_later(0.05, messages.extend, "abcdefghijk")
     with takes(0.05, 0.5):
+        asyncio.get_running_loop().call_later(0.06, messages.extend, "abcdefghijk")
         await utils.wait_for_messages(messages, 2)
     with takes(0.1, 0.5), pytest.raises(TimeoutError) as late:
         await utils.wait_for_messages(messages, 13, timeout=0.1)

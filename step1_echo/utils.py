@@ -1,6 +1,5 @@
 """Utilities for the tests of a WebSocket server."""
 
-import gc
 import os
 import re
 from collections.abc import Iterator
@@ -36,6 +35,5 @@ def explain_busy_port(port: int) -> Iterator[None]:
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
             clear_frames(error.__traceback__)
-            gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None

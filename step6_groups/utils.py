@@ -1,7 +1,6 @@
 """Utilities for the tests of a WebSocket server."""
 
 import asyncio
-import gc
 import os
 import re
 import reprlib
@@ -63,7 +62,6 @@ def explain_busy_port(port: int) -> Iterator[None]:
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
             clear_frames(error.__traceback__)
-            gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
 

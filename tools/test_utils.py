@@ -1,6 +1,7 @@
 """Put step 6's utilities in front of odd servers, and hold them to their promises."""
 
 import asyncio
+import errno
 import gc
 import re
 import time
@@ -330,3 +331,12 @@ async def test_no_port_is_a_line_not_a_traceback(
     assert not failure.value.pytrace
     assert failure.value.__suppress_context__
     gc.collect()  # a socket left open warns now, and a warning is an error
+
+
+def test_port_that_needs_a_privilege_is_a_line_too() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied")
+    with (
+        pytest.raises(pytest.fail.Exception, match="no server on port 80 "),
+        utils.explain_busy_port(80),
+    ):
+        raise error

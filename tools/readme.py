@@ -56,10 +56,21 @@ def code(step: int, name: str, *functions: str) -> None:
     block("python", "\n\n\n".join(parts))
 
 
-def diff(step: int, look: str) -> None:
-    """Print what `make diffN` prints, folded, under a sentence on what to look at."""
+def diff(step: int, look: str, *names: str) -> None:
+    """Print what `make diffN` prints, folded, under a sentence on what to look at.
+
+    Of several files, those with one of the `names`, if any are given.
+    """
     make = ["make", "--no-print-directory", f"diff{step}"]
-    lines = subprocess.check_output(make, text=True).splitlines()
+    files = re.split(
+        "^(?=diff --git)", subprocess.check_output(make, text=True), flags=re.M
+    )
+    wanted = [
+        text
+        for text in files
+        if not names or any(f"/{name}\n" in text for name in names)
+    ]
+    lines = "".join(wanted).splitlines()
     kept = [li for li in lines if not re.match("diff --git|index |new file", li)]
     print(f"\n<details><summary>What step {step} changes</summary>\n\n{look}\n")
     block("diff", *kept)

@@ -10,6 +10,12 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 from pytest_aiohttp import AiohttpServer
 
+STEPS = [
+    "step5_broadcast",
+    "step6_groups",
+    "beyond.step7_test_client",
+    "beyond.step8_any_conversation",
+]
 Create = Callable[[web.Application], None]
 CREATE = {"type": "CREATE_GROUP", "value": "A"}
 JOIN = {"type": "JOIN_GROUP", "value": "A"}
@@ -31,7 +37,7 @@ def count_connections() -> int:
 
 
 @pytest.mark.parametrize("vanish", [False, True], ids=["close", "vanish"])
-@pytest.mark.parametrize("step", ["step5_broadcast", "step6_groups"])
+@pytest.mark.parametrize("step", STEPS)
 async def test_server_forgets_clients_that_have_gone(
     aiohttp_server: AiohttpServer, step: str, vanish: bool
 ) -> None:
@@ -57,8 +63,7 @@ async def test_server_forgets_clients_that_have_gone(
 
 @pytest.mark.parametrize(
     ("step", "request_"),
-    [("step5_broadcast", TO_ALL), ("step6_groups", TO_ALL), ("step6_groups", TO_GROUP)],
-    ids=["step 5, all", "step 6, all", "step 6, group"],
+    [*[(step, TO_ALL) for step in STEPS], *[(step, TO_GROUP) for step in STEPS[1:]]],
 )
 async def test_broadcast_goes_on_while_clients_come_and_go(
     aiohttp_server: AiohttpServer, step: str, request_: object

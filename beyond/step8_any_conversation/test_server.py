@@ -1,0 +1,459 @@
+"""Integration tests of the WebSocket server."""
+
+import asyncio
+import json
+from itertools import count
+from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
+
+import pytest
+from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
+
+from .utils import (
+    SocketState,
+    TestWebSocket,
+    compute_port,
+    create_socket_client,
+    start_server,
+)
+
+PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}"
+NUMBERS = count(1)
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
+
+
+def create(name: str) -> dict[str, object]:
+    return {"type": "CREATE_GROUP", "value": name}
+
+
+def join(name: str) -> dict[str, object]:
+    return {"type": "JOIN_GROUP", "value": name}
+
+
+def message(name: object, text: object = "HI") -> dict[str, object]:
+    value = {"groupName": name, "groupMessage": text}
+    return {"type": "MESSAGE_GROUP", "value": value}
+
+
+INVALID_MESSAGES = {
+    "empty": "",
+    "not JSON": "This is a test message",
+    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
+    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
+    "null": "null",
+    "a number": "1",
+    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
+    "a list": '[{"type": "ECHO", "value": "HI"}]',
+    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
+    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
+    "no type": '{"value": "HI"}',
+    "type a list": '{"type": ["ECHO"], "value": "HI"}',
+    "type in small letters": '{"type": "echo", "value": "HI"}',
+    "type with a space": '{"type": "ECHO ", "value": "HI"}',
+    "no value": '{"type": "ECHO"}',
+    "ECHO a number": '{"type": "ECHO", "value": 1}',
+    "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
+    "ECHO null": '{"type": "ECHO", "value": null}',
+    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
+    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
+    "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
+    "CREATE_GROUP no value": '{"type": "CREATE_GROUP"}',
+    "JOIN_GROUP null": '{"type": "JOIN_GROUP", "value": null}',
+    "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
+    "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
+    "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupName": "X"}}',
+    "ECHO a group message": json.dumps({**message("X"), "type": "ECHO"}),
+    "group message a number": json.dumps(message("X", 1)),
+    "group name a number": json.dumps(message(1)),
+}
+NO = "GROUP_UNAVAILABLE"
+INVALID = "INVALID_MESSAGE"
+DIALOGUES = {
+    "create again": ([create("A")] * 3 + [message("A")], ["A", NO, NO, "HI"]),
+    "join again": ([create("A"), join("A"), message("A")], ["A", "A", "HI"]),
+    "join unknown": ([join("A"), join("A"), create("A")], [NO, NO, "A"]),
+    "message unknown": ([message("A"), create("A"), message("A")], ["A", "HI"]),
+    "invalid": ([create("A"), message("A", 1), message("A")], ["A", INVALID, "HI"]),
+    "similar names": (
+        [create("Aé"), *map(join, ["aé", "Aé ", "A", "Ae\u0301"]), create("Aé ")],
+        ["Aé", NO, NO, NO, NO, "Aé "],
+    ),
+    "all texts": (
+        [f(text) for text in TEXTS[1:] for f in (create, join, message)],
+        [reply for text in TEXTS[1:] for reply in (text, text, "HI")],
+    ),
+}
+
+
+async def fence(client: TestWebSocket) -> None:
+    """Wait until the server, which answers in order, has dealt with all from `client`.
+
+    What others had made it send to `client` by then has come, too.
+    """
+    answer = f"fence {next(NUMBERS)}"  # a text that occurs nowhere else
+    await client.send_json({"type": "ECHO", "value": answer})
+    await client.wait_for_message(answer)
+    client.messages.remove(answer)
+
+
+async def send(client: TestWebSocket, request: object) -> None:
+    """Send a request, and wait until the server has dealt with it."""
+    await client.send_json(request)
+    await fence(client)
+
+
+@pytest.fixture(autouse=True)
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
+    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
+    return await start_server(aiohttp_server, PORT)
+
+
+async def test_given_echo_server_sends_the_value_back_once() -> None:
+    test_message = {"type": "ECHO", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT) as client:
+        # Send client message
+        await client.send_json(test_message)
+        await client.wait_for_message(test_message["value"])
+
+    # Perform assertions on the response
+    assert client.messages == [test_message["value"]]
+
+
+async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
+    test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(PORT) as client:
+        # Send client message
+        await client.send_json(test_message)
+        await client.wait_for_message_count(3)
+
+    # Perform assertions on the response
+    assert client.messages == [test_message["value"]] * 3
+
+
+async def test_replies_go_to_their_client_in_order() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+    ):
+        for text in TEXTS:
+            await client3.send_json({"type": "ECHO", "value": text})
+            await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
+            await client2.send_json({"type": "ECHO", "value": "once"})
+        await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
+        await client1.send_json({"type": "ECHO", "value": "and this"})
+
+    assert client1.messages == ["only this", "only this", "only this", "and this"]
+    assert client2.messages == [m for text in TEXTS for m in (text, text, text, "once")]
+    assert client3.messages == TEXTS
+
+
+async def test_binary_frame_with_json() -> None:
+    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
+
+    async with create_socket_client(PORT) as client:
+        await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(request.encode("utf-16"))
+        await client.send_bytes(request.encode("latin-1"))
+        await client.send_bytes(b"")
+        await client.send_str(request)
+        await client.send_bytes(request.encode("utf-8"))
+
+    assert client.messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
+
+
+@pytest.mark.parametrize(
+    "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
+)
+async def test_invalid_message(invalid_message: str) -> None:
+    async with create_socket_client(PORT) as other:
+        async with create_socket_client(PORT) as client:
+            for _ in range(3):
+                await client.send_str(invalid_message)
+                await client.send_json({"type": "ECHO", "value": "still here"})
+            await client.wait_for_message_count(6)
+        await other.send_json({"type": "ECHO", "value": "me too"})
+
+    assert client.messages == ["INVALID_MESSAGE", "still here"] * 3
+    assert other.messages == ["me too"]
+
+
+async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        await client1.wait_for_message(test_message["value"])
+        await client2.wait_for_message(test_message["value"])
+        await client3.wait_for_message(test_message["value"])
+
+    # Perform assertions on the responses
+    assert client1.messages == [test_message["value"]]
+    assert client2.messages == [test_message["value"]]
+    assert client3.messages == [test_message["value"]]
+
+
+async def test_broadcast_to_whoever_is_connected() -> None:
+    async with create_socket_client(PORT) as client1:
+        for _ in range(2):
+            async with (
+                create_socket_client(PORT) as client2,
+                create_socket_client(PORT) as client3,
+            ):
+                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                for text in TEXTS:
+                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client3.send_json({"type": "ECHO", "value": "for 3"})
+            # Client 3 leaves first: when it has left, all that it sent is dealt with.
+            assert client3.messages == [*["for 3"] * 3, *TEXTS, "for 3"]
+            assert client2.messages == TEXTS
+        await client1.send_str("This is an invalid message")
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
+
+    assert client1.messages == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+
+
+def cut_off(client: ClientWebSocketResponse) -> None:
+    """End the connection without a close frame, as a crash of the client does."""
+    fileno = client.get_extra_info("socket").fileno()
+    with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
+        connection.shutdown(SHUT_RDWR)
+
+
+async def test_broadcast_skips_disconnected_clients() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    async with (
+        create_socket_client(PORT) as client1,
+        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        ClientSession() as session,
+    ):
+        # The server keeps no order: so some come before client2, and some after it.
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(PORT) as client2:
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
+
+            await client1.send_json(test_message)
+            # The server hears of it all at once: the message, and ten clients cut off.
+            for client in vanishing_clients:
+                cut_off(client)
+            await client1.send_close()
+            await client1.wait_until(SocketState.CLOSED)
+            await client2.send_json(test_message)
+
+    assert client1.messages == [test_message["value"]]
+    assert client2.messages == [test_message["value"]] * 2
+
+
+@pytest.mark.parametrize(("requests", "replies"), DIALOGUES.values(), ids=DIALOGUES)
+async def test_lone_client(requests: list[object], replies: list[str]) -> None:
+    async with create_socket_client(PORT) as other:
+        async with create_socket_client(PORT) as client:
+            for request in requests:
+                await client.send_json(request)
+            await client.wait_for_message_count(len(replies))
+        await other.send_json({"type": "ECHO", "value": "me too"})
+
+    assert client.messages == replies
+    assert other.messages == ["me too"]
+
+
+async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+
+        # Send client message
+        await client2.send_json(message("A"))
+        await client1.wait_for_message("HI")
+        await client2.wait_for_message("HI")
+
+    # Perform assertions on the responses
+    assert client1.messages == ["A", "HI"]
+    assert client2.messages == ["A", "HI"]
+    assert client3.messages == []
+
+
+async def test_members_of_two_groups() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+        create_socket_client(PORT) as client4,
+        create_socket_client(PORT) as client5,
+    ):
+        await send(client1, create("A"))
+        await send(client5, create("B"))
+        for client in client2, client3, client4:
+            await send(client, join("A"))
+
+        for text in TEXTS:
+            for client in client1, client2, client3, client4:
+                await send(client, message("A", text))
+            await send(client5, message("B", text))
+
+    assert client1.messages == ["A", *(text for text in TEXTS for _ in range(4))]
+    assert client1.messages == client2.messages == client3.messages == client4.messages
+    assert client5.messages == ["B", *TEXTS]
+
+
+async def test_outsiders_are_refused_and_change_no_group() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+    ):
+        await send(client1, create("A"))
+        await send(client2, create("B"))
+
+        for client in [client2, client3] * 2:
+            await send(client, message("A", "from outside"))
+            await fence(client1)
+            assert client1.messages == ["A"]
+            await send(client, create("A"))
+            await send(client, join("C"))
+        await send(client1, message("A", "to A"))
+        await send(client2, message("B", "to B"))
+
+    assert client1.messages == ["A", "to A"]
+    assert client2.messages == ["B", *["GROUP_UNAVAILABLE"] * 4, "to B"]
+    assert client3.messages == ["GROUP_UNAVAILABLE"] * 4
+
+
+@pytest.mark.parametrize("move", [create("C"), join("B")], ids=["create", "join"])
+async def test_move_to_another_group(move: dict[str, object]) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+        create_socket_client(PORT) as client4,
+    ):
+        await send(client4, create("B"))
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client3, join("A"))
+
+        await send(client1, move)
+        await send(client2, message("A", "without 1"))
+        await send(client1, message("A", "from outside"))
+        await send(client1, join("A"))
+        await send(client1, message("A", "back"))
+        await send(client4, message("B", "to B"))
+
+    assert client1.messages == ["A", move["value"], "A", "back"]
+    assert client2.messages == client3.messages == ["A", "without 1", "back"]
+    assert client4.messages == ["B", "to B"]
+
+
+async def test_group_outlives_its_members() -> None:
+    async with create_socket_client(PORT) as client1:
+        await send(client1, create("A"))
+    async with create_socket_client(PORT) as client2:
+        await send(client2, create("A"))
+        for _ in range(2):
+            async with create_socket_client(PORT) as client3:
+                await send(client2, join("A"))
+                await send(client3, join("A"))
+                await send(client3, message("A", "two of us"))
+            async with create_socket_client(PORT):
+                pass  # somebody else comes and goes
+            await send(client2, message("A", "alone"))
+
+    assert client2.messages == ["GROUP_UNAVAILABLE", *["A", "two of us", "alone"] * 2]
+    assert client3.messages == ["A", "two of us"]
+
+
+async def test_broadcast_to_members_and_others() -> None:
+    echo = {"type": "ECHO", "value": "to me"}
+    broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}
+
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as client3,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+
+        for _ in range(2):
+            await send(client1, echo)
+            await send(client1, broadcast)
+            await send(client2, broadcast)
+            await send(client3, echo)
+            await send(client3, broadcast)
+        await send(client1, message("A"))
+
+    assert client1.messages == ["A", *["to me", "to all", "to all", "to all"] * 2, "HI"]
+    assert client2.messages == ["A", *["to all", "to all", "to all"] * 2, "HI"]
+    assert client3.messages == ["to all", "to all", "to me", "to all"] * 2
+
+
+async def test_message_skips_disconnected_members() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        ClientSession() as session,
+    ):
+        await send(client1, create("A"))
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(PORT) as client2:
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
+            for client in (client2, *vanishing_clients):
+                await client.send_json(join("A"))
+            await client2.wait_for_message("A")
+
+            await client1.send_json(message("A"))
+            for client in vanishing_clients:
+                cut_off(client)
+            await client1.send_close()
+            await client1.wait_until(SocketState.CLOSED)
+            await client2.send_json(message("A"))
+
+    assert client1.messages == ["A", "HI"]
+    assert client2.messages == ["A", "HI", "HI"]
+
+
+async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
+    other_server = await start_server(aiohttp_server, 0)
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(other_server.port or 0) as client2,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client2, create("A"))
+        await send(client1, message("A"))
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
+
+    assert client1.messages == ["A", "HI"]
+    assert client2.messages == ["GROUP_UNAVAILABLE", "A", "HO"]

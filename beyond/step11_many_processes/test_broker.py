@@ -1,0 +1,281 @@
+"""Integration tests of two servers, with either broker between them."""
+
+import asyncio
+import logging
+from dataclasses import replace
+
+import pytest
+from pytest_aiohttp import AiohttpServer
+
+from .broker import NatsBroker, UnavailableError
+from .conftest import BrokerFactory
+from .test_server import (
+    TEXTS,
+    create_group,
+    cut_off,
+    echo,
+    fence,
+    group_message,
+    join,
+    join_group,
+    leave,
+    message,
+    send,
+    unavailable,
+)
+from .utils import LIMITS, bounded, compute_port, create_socket_client, start_server
+
+PORT = compute_port()
+BAD_IDS = ["", "*", ">", "a.b", "x" * 42, "*" * 43, "x" * 43 + "\n", "x " * 21 + "x"]
+
+
+@pytest.fixture
+async def port2(aiohttp_server: AiohttpServer, new_broker: BrokerFactory) -> int:
+    """Start a server on PORT and another one; return the other's port."""
+    limits = replace(LIMITS, groups=1000)
+    await start_server(aiohttp_server, PORT, limits, new_broker())
+    return (await start_server(aiohttp_server, 0, limits, new_broker())).port or 0
+
+
+async def test_publish_to_others_in_order(new_broker: BrokerFactory) -> None:
+    brokers = [new_broker(), new_broker(), new_broker()]
+    heard: list[asyncio.Queue[bytes]] = [asyncio.Queue() for _ in brokers]
+    for broker, queue in zip(brokers, heard, strict=True):
+        await broker.start()
+        await broker.subscribe("A", queue.put)
+    await brokers[2].unsubscribe("A")
+
+    await brokers[2].publish("A", "first")
+    assert await heard[0].get() == b"first"
+    for text in TEXTS:
+        await brokers[0].publish("A", text)
+    await brokers[0].publish("B", "elsewhere")
+
+    assert [await heard[1].get() for _ in ["first", *TEXTS]] == [
+        text.encode() for text in ["first", *TEXTS]
+    ]
+    for broker in brokers:
+        await broker.stop()
+    assert [queue.qsize() for queue in heard] == [0, 0, 0]
+
+
+async def test_ask_who_has_subscribed(new_broker: BrokerFactory) -> None:
+    broker1, broker2 = new_broker(), new_broker()
+    await broker1.start()
+    await broker2.start()
+
+    for name in TEXTS:
+        await broker1.subscribe("A", asyncio.Queue[bytes]().put, name)
+        assert await broker2.ask("A") == name
+        with pytest.raises(UnavailableError):
+            await broker1.ask("A")  # nobody else has
+        await broker1.unsubscribe("A")
+        with pytest.raises(UnavailableError):  # at once
+            await bounded(broker2.ask("A"), "the news that nobody has", timeout=0.4)
+
+    await broker1.stop()
+    await broker2.stop()
+
+
+async def test_members_on_two_servers(port2: int) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(port2) as client3,
+        create_socket_client(port2) as client4,
+        create_socket_client(port2) as silent_client,
+    ):
+        group_id = await create_group(client1, "Übung")
+        await join_group(client3, group_id, "Übung")
+        await join_group(client2, group_id, "Übung")
+        await join_group(client4, group_id, "Übung")
+        await join_group(client4, group_id, "Übung")
+
+        members = client1, client2, client3, client4
+        for text in TEXTS:
+            for sender in members:
+                await send(sender, message(group_id, text))
+                for member in members:
+                    await member.wait_for_message_count(len(sender.messages))
+        await send(silent_client, message(group_id, "from outside"))
+
+    messages = [group_message(group_id, text) for text in TEXTS for _ in range(4)]
+    assert (
+        messages
+        == client1.messages
+        == client2.messages
+        == client3.messages
+        == client4.messages
+    )
+    assert silent_client.messages == [unavailable(group_id)]
+
+
+async def test_group_lives_while_it_has_a_member_anywhere(port2: int) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(port2) as client2,
+        create_socket_client(port2) as client3,
+    ):
+        group_id = await create_group(client1)
+        for _ in range(3):
+            await join_group(client2, group_id)
+            await join_group(client3, group_id)
+            await send(client1, leave(group_id))
+            await join_group(client1, group_id)
+            await send(client2, leave(group_id))
+            await client1.send_json(message(group_id))
+            await client3.wait_for_message(group_message(group_id))
+            client3.clear_messages()
+            await send(client3, leave(group_id))
+        await send(client1, leave(group_id))
+        client1.clear_messages()
+        client2.clear_messages()
+
+        await send(client2, join(group_id))
+        await send(client1, join(group_id))
+
+    assert client1.messages == [unavailable(group_id)]
+    assert client2.messages == [unavailable(group_id)]
+
+
+async def test_member_that_vanishes(port2: int) -> None:
+    async with create_socket_client(PORT) as client1:
+        with pytest.raises(ConnectionError):
+            async with create_socket_client(port2) as client2:
+                group_id = await create_group(client2)
+                await join_group(client1, group_id)
+                cut_off(client2)
+        async with create_socket_client(port2) as client3:
+            await send(client1, message(group_id, "alone"))
+            await send(client1, leave(group_id))
+            await send(client3, join(group_id))
+
+    left = {"type": "GROUP_LEFT", "value": group_id}
+    assert client1.messages == [group_message(group_id, "alone"), left]
+    assert client3.messages == [unavailable(group_id)]
+
+
+async def test_members_who_join_at_once_hear_a_message_once(port2: int) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(port2) as client2,
+        create_socket_client(port2) as client3,
+    ):
+        group_id = await create_group(client1)
+        for client in client2, client3:
+            await client.send_json(join(group_id))
+        for client in client2, client3:
+            await fence(client)
+            client.clear_messages()
+
+        for count, sender in enumerate([client1, client2, client3, client1], 1):
+            await sender.send_json(message(group_id))
+            for client in client1, client2, client3:
+                await client.wait_for_message_count(count)
+
+    messages = [group_message(group_id)] * 4
+    assert client1.messages == client2.messages == client3.messages == messages
+
+
+async def test_message_right_after_joining(port2: int) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(port2) as client2,
+    ):
+        group_ids = [await create_group(client1) for _ in range(1000)]
+        for count, group_id in enumerate(group_ids, 1):
+            await client2.send_json(join(group_id))
+            await client2.wait_for_message_count(count)
+            await client1.send_json(message(group_id))
+            client2.messages.pop()
+            await client2.wait_for_message(group_message(group_id))
+
+    assert client1.messages == [group_message(group_id) for group_id in group_ids]
+    assert client2.messages == client1.messages
+
+
+async def test_broadcast_to_clients_of_both_servers(port2: int) -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+        create_socket_client(port2) as client3,
+        create_socket_client(port2) as client4,
+    ):
+        for text in TEXTS:
+            await send(client1, {"type": "ECHO_TO_ALL", "value": text})
+        await client4.wait_for_message_count(len(TEXTS))
+        await send(client4, {"type": "ECHO_TO_ALL", "value": "back"})
+        await client1.wait_for_message(echo("back"))
+
+    assert client1.messages == [*map(echo, TEXTS), echo("back")]
+    assert client1.messages == client2.messages == client3.messages == client4.messages
+
+
+async def test_bad_group_ids(port2: int, new_broker: BrokerFactory) -> None:
+    stranger = new_broker()
+    await stranger.start()
+    # NATS would find this one, whatever is asked for.
+    await stranger.subscribe("groups.>", asyncio.Queue[bytes]().put, "a bad group")
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(port2) as client2,
+    ):
+        group_id = await create_group(client1)
+        bad_ids = [*BAD_IDS, f"{group_id}\n", f"{group_id}.x", f" {group_id}"]
+        for bad_id in bad_ids:
+            for request in join, leave, message:
+                await send(client2, request(bad_id))
+        await send(client1, message(group_id))
+    await stranger.stop()
+
+    assert client1.messages == [group_message(group_id)]
+    assert client2.messages == [
+        unavailable(bad_id) for bad_id in bad_ids for _ in "JLM"
+    ]
+
+
+async def test_broker_message_that_is_none_is_dropped(
+    port2: int, new_broker: BrokerFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = new_broker()
+    await stranger.start()
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(port2) as client2,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+
+        for subject in "all", f"groups.{group_id}":
+            for text in "", "no JSON", "[]", '{"type": 1, "value": "HI"}':
+                await stranger.publish(subject, text)
+            await stranger.publish(subject, '{"type": "ECHO", "value": "HI"}')
+            for client in client1, client2:
+                await client.wait_for_message(echo("HI"))
+                client.messages.remove(echo("HI"))
+    await stranger.stop()
+
+    assert client1.messages == client2.messages == []
+    problems = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(problems) == 16
+
+
+async def test_message_too_large_for_the_broker(
+    aiohttp_server: AiohttpServer, nats_url: str
+) -> None:
+    limits = replace(LIMITS, message_size=2**21)
+    await start_server(aiohttp_server, PORT, limits, NatsBroker(nats_url))
+    server2 = await start_server(aiohttp_server, 0, limits, NatsBroker(nats_url))
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(server2.port or 0) as client2,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+
+        for text in "x" * 1_048_576, "HI":  # NATS carries a mebibyte at most
+            await send(client1, message(group_id, text))
+        await client2.wait_for_message(group_message(group_id))
+
+    assert client1.messages == [unavailable(group_id), group_message(group_id)]
+    assert client2.messages == [group_message(group_id)]

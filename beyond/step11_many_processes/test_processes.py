@@ -1,0 +1,203 @@
+"""Integration tests of servers that are processes of their own."""
+
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from .processes import Process, start_broker, start_process
+from .test_server import (
+    create,
+    create_group,
+    echo,
+    group_message,
+    join,
+    join_group,
+    message,
+    send,
+    unavailable,
+)
+from .utils import TestWebSocket, create_socket_client
+
+
+@pytest.fixture
+def processes(nats_url: str) -> Iterator[list[Process]]:
+    """Start two servers."""
+    with start_process(nats_url) as process1, start_process(nats_url) as process2:
+        yield [process1, process2]
+
+
+async def test_message_reaches_members_on_both_processes(
+    processes: list[Process],
+) -> None:
+    port1, port2 = [process.port for process in processes]
+    async with (
+        create_socket_client(port1) as client1,
+        create_socket_client(port2) as witness,
+        create_socket_client(port2) as silent_client,
+    ):
+        group_id = await create_group(client1)
+        await join_group(witness, group_id)
+
+        for text in "first", "last":
+            await client1.send_json(message(group_id, text))
+        # The silent client's process has the message when the witness has it, and
+        # the close frame that it sends the silent client comes after that.
+        await witness.wait_for_message(group_message(group_id, "last"))
+
+    messages = [group_message(group_id, "first"), group_message(group_id, "last")]
+    assert client1.messages == witness.messages == messages
+    assert silent_client.messages == []
+
+
+async def test_broadcast_reaches_clients_of_both_processes(
+    processes: list[Process],
+) -> None:
+    port1, port2 = [process.port for process in processes]
+    async with (
+        create_socket_client(port1) as client1,
+        create_socket_client(port2) as client2,
+    ):
+        for sender in client1, client2, client1:
+            heard = len(client1.messages) + 1
+            await sender.send_json({"type": "ECHO_TO_ALL", "value": "HI"})
+            await client1.wait_for_message_count(heard)
+            await client2.wait_for_message_count(heard)
+
+    assert client1.messages == client2.messages == [echo("HI")] * 3
+
+
+async def test_a_process_is_killed(processes: list[Process]) -> None:
+    port1, port2 = [process.port for process in processes]
+    async with create_socket_client(port2) as client2:
+        with suppress(ConnectionError):  # no close frame
+            async with create_socket_client(port1) as client1:
+                lost_id = await create_group(client1)
+                group_id = await create_group(client2)
+                await join_group(client1, group_id)
+                await client2.send_json(message(group_id, "before"))
+                await client1.wait_for_message(group_message(group_id, "before"))
+                processes[0].end(signal.SIGKILL)
+        async with create_socket_client(port2) as client3:
+            await send(client3, join(lost_id))
+            new_id = await create_group(client3)
+            await join_group(client2, new_id)
+            await join_group(client3, group_id)
+            for known_id in group_id, new_id:
+                await send(client2, message(known_id, "after"))
+
+    before = group_message(group_id, "before")
+    after = [group_message(group_id, "after"), group_message(new_id, "after")]
+    assert client1.messages == [before]
+    assert client2.messages == [before, *after]
+    assert client3.messages == [unavailable(lost_id), *after]
+
+
+async def probe(
+    sender: TestWebSocket, group_id: str, hearer: TestWebSocket, reply: object
+) -> None:
+    """Send messages to a group until `hearer` hears `reply`, 5 seconds at most."""
+    hearer.clear_messages()
+    end = time.monotonic() + 5
+    while reply not in hearer.messages:
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited 5 s for {reply}\n{hearer}")
+        await send(sender, message(group_id, "probe"))
+
+
+async def pass_last_messages(group_id: str, *members: TestWebSocket) -> None:
+    """Let all members of a group send a last message, and forget what they heard."""
+    for sender in members:
+        await sender.send_json(message(group_id, sender.name))
+        for member in members:
+            await member.wait_for_message(group_message(group_id, sender.name))
+    for member in members:
+        member.clear_messages()
+
+
+async def test_broker_goes_away_and_comes_back() -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker())
+        url = f"nats://127.0.0.1:{broker.port}"
+        processes = [stack.enter_context(start_process(url)) for _ in range(2)]
+        async with (
+            create_socket_client(processes[0].port) as client1,
+            create_socket_client(processes[1].port) as client2,
+            create_socket_client(processes[1].port) as client3,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            no, hi = unavailable(group_id), group_message(group_id)
+
+            broker.end(signal.SIGKILL)
+            for client in client1, client2:
+                await probe(client, group_id, client, no)
+                client.clear_messages()
+                await send(client, message(group_id))
+                await send(client, {"type": "ECHO_TO_ALL", "value": "whoever is here"})
+                await send(client, create("B"))
+            await send(client3, join(group_id_of_nobody := secrets.token_urlsafe()))
+            away = [no, echo("whoever is here"), unavailable("B")]
+            assert client1.messages == client2.messages == away
+            assert client3.messages == [away[1], unavailable(group_id_of_nobody)]
+
+            stack.enter_context(start_broker(broker.port))
+            probed = group_message(group_id, "probe")
+            await probe(client1, group_id, client2, probed)
+            await probe(client2, group_id, client1, probed)
+            await pass_last_messages(group_id, client1, client2)
+            client3.clear_messages()
+            await join_group(client3, group_id)
+            for sender in client1, client2, client3:
+                await sender.send_json(message(group_id))
+            for client in client1, client2, client3:
+                await client.wait_for_message_count(3)
+
+    assert client1.messages == client2.messages == client3.messages == [hi, hi, hi]
+
+
+def test_broker_is_missing_at_the_start() -> None:
+    with start_broker() as broker:
+        url = f"nats://127.0.0.1:{broker.port}"
+
+    with start_process(url) as process:
+        assert process.wait(timeout=3) == (1, f"no broker at {url} (NATS_URL)\n")
+
+
+def test_broker_arrives_after_the_server() -> None:
+    with start_broker() as broker:
+        url = f"nats://127.0.0.1:{broker.port}"
+
+    with start_process(url) as process, start_broker(broker.port):
+        assert process.port
+
+
+@pytest.mark.parametrize("broker_is", ["there", "away", "stuck"])
+async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker())
+        url = f"nats://127.0.0.1:{broker.port}"
+        process = stack.enter_context(start_process(url))
+        with suppress(ConnectionError):  # it does not wait for the client
+            async with create_socket_client(process.port) as client:
+                await create_group(client)
+                if broker_is == "away":
+                    broker.end(signal.SIGKILL)
+                elif broker_is == "stuck":
+                    broker.process.send_signal(signal.SIGSTOP)
+                code, output = process.end(signal.SIGINT)
+
+    assert code == 0
+    assert "Traceback" not in output
+
+
+async def test_without_a_broker() -> None:
+    with start_process("") as process:
+        async with create_socket_client(process.port) as client:
+            group_id = await create_group(client)
+            await send(client, message(group_id))
+
+    assert client.messages == [group_message(group_id)]

@@ -1,0 +1,203 @@
+"""What carries messages between processes: nothing for a single one, or NATS."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error, NoRespondersError
+
+Deliver = Callable[[bytes], Awaitable[None]]
+logger = logging.getLogger(__name__)
+
+
+class UnavailableError(Exception):
+    """Nobody has subscribed to it, or the broker is away."""
+
+
+class Broker(Protocol):
+    """Carries messages to the other processes, at most once.
+
+    Those of one process about one subject arrive in order. A process does not hear
+    its own: it has delivered them before they could come back.
+    """
+
+    async def start(self) -> None:
+        """Connect; raise `UnavailableError` when that cannot be done in a second."""
+
+    async def stop(self) -> None:
+        """Disconnect, in half a second at most."""
+
+    async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
+        """Have messages delivered, and those who `ask` told `answer`.
+
+        On return it is in force. Raises `UnavailableError` when the broker is away.
+        """
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End a subscription, the broker being there or not.
+
+        On return nobody is told the answer any more.
+        """
+
+    async def publish(self, subject: str, message: str) -> None:
+        """Send a message, or raise `UnavailableError` when the broker is away."""
+
+    async def ask(self, subject: str) -> str:
+        """Return the answer of another process that has subscribed.
+
+        Raises `UnavailableError` when there is none, or the broker is away.
+        """
+        ...
+
+
+class MemoryBroker:
+    """No broker: a process on its own.
+
+    Servers within one process can share `peers`, as the tests' do.
+    """
+
+    def __init__(self, peers: "list[MemoryBroker] | None" = None) -> None:
+        """Take the list of all who are connected: without, there is nobody else."""
+        self.peers = [] if peers is None else peers
+        self.subscriptions: dict[str, tuple[Deliver, str]] = {}
+
+    async def start(self) -> None:
+        """Connect."""
+        self.peers.append(self)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        self.peers.remove(self)
+
+    async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
+        """Have messages delivered, and those who `ask` told `answer`."""
+        self.subscriptions[subject] = deliver, answer
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End a subscription."""
+        del self.subscriptions[subject]
+
+    async def publish(self, subject: str, message: str) -> None:
+        """Send a message."""
+        for deliver, _ in self.others(subject):
+            await deliver(message.encode())
+
+    async def ask(self, subject: str) -> str:
+        """Return another's answer, or raise `UnavailableError` when there is none."""
+        for _, answer in self.others(subject):
+            return answer
+        raise UnavailableError(subject)
+
+    def others(self, subject: str) -> list[tuple[Deliver, str]]:
+        """Return what others have subscribed with."""
+        others = [peer.subscriptions for peer in self.peers if peer is not self]
+        return [other[subject] for other in others if subject in other]
+
+
+class NatsBroker:
+    """NATS: the processes, on however many machines, that connect to its `url`."""
+
+    def __init__(self, url: str) -> None:
+        """Take the address: `nats://127.0.0.1:4222`, for example."""
+        self.url = url
+        self.client = Client()
+        self.subscriptions: dict[str, Subscription] = {}
+
+    async def start(self) -> None:
+        """Connect; raise `UnavailableError` when that cannot be done in a second."""
+        try:
+            async with asyncio.timeout(1):
+                await self.client.connect(
+                    self.url,
+                    no_echo=True,
+                    error_cb=self.on_error,
+                    disconnected_cb=self.on_disconnect,
+                    reconnected_cb=self.on_reconnect,
+                    max_reconnect_attempts=-1,  # never give up
+                    reconnect_time_wait=0.1,  # type: ignore[arg-type] # in seconds
+                    ping_interval=5,  # a broker behind a pulled cable: 15 s, not 6 min
+                )
+        except (Error, OSError, ValueError) as error:
+            if isinstance(error, TimeoutError):
+                await self.stop()
+            raise UnavailableError(f"no broker at {self.url} (NATS_URL)") from None
+
+    async def stop(self) -> None:
+        """Disconnect, in half a second at most."""
+        with suppress(Error, OSError):  # close() fails when the broker is away
+            async with asyncio.timeout(0.5):
+                await self.client.close()
+
+    async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
+        """Have messages delivered, and those who `ask` told `answer`."""
+
+        async def receive(message: Msg) -> None:
+            if message.reply:
+                await message.respond(answer.encode())
+            else:
+                await deliver(message.data)
+
+        with self.unavailable_without_broker():
+            subscription = await self.client.subscribe(subject, cb=receive)
+            try:
+                await self.settle()
+            except BaseException:
+                await subscription.unsubscribe()
+                raise
+            self.subscriptions[subject] = subscription
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End a subscription, the broker being there or not."""
+        with suppress(Error, OSError):
+            await self.subscriptions.pop(subject).unsubscribe()
+            if self.client.is_connected:
+                await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until the broker has dealt with what it was told, in order.
+
+        Not by `flush()`: its PING overtakes a SUB that nats-py has yet to send, and
+        when it is cancelled, the answer that comes later ends nats-py's listening.
+        """
+        with suppress(NoRespondersError):
+            await self.client.request("nobody", timeout=0.5)
+
+    async def publish(self, subject: str, message: str) -> None:
+        """Send a message, or raise `UnavailableError` when the broker is away."""
+        with self.unavailable_without_broker():
+            await self.client.publish(subject, message.encode())
+
+    async def ask(self, subject: str) -> str:
+        """Return another's answer, or raise `UnavailableError` when there is none."""
+        with self.unavailable_without_broker():
+            answer = await self.client.request(subject, timeout=0.5)
+            return answer.data.decode()
+
+    @contextmanager
+    def unavailable_without_broker(self) -> Iterator[None]:
+        """Raise `UnavailableError` for all that can go wrong, without a wait."""
+        if not self.client.is_connected:  # nats-py would keep it for later
+            raise UnavailableError(self.url)
+        try:
+            yield
+        except (Error, OSError) as error:
+            raise UnavailableError(self.url) from error
+
+    async def on_error(self, error: Exception) -> None:
+        """Log an error, but not that of each attempt to reconnect."""
+        if self.client.is_connected:
+            logger.error("broker: %r", error)
+
+    async def on_disconnect(self) -> None:
+        """Log that the broker is away."""
+        if not self.client.is_closed:
+            logger.error("the broker at %s is away", self.url)
+
+    async def on_reconnect(self) -> None:
+        """Log that the broker is back."""
+        logger.error("the broker at %s is back", self.url)

@@ -21,7 +21,7 @@ TOOLS := tools/.venv/bin
 COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
 TEXTS := README.md $(wildcard beyond/README.md)
 
-.PHONY: help test beyond check readme bench soak clean mutants-utils \
+.PHONY: help test beyond cluster screenshot check readme bench order soak clean mutants-utils \
 	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n) spread$(n)) \
 	$(foreach step,$(STEPS) $(BEYOND),$(step) $(step)/ report-$(step))
 
@@ -44,6 +44,10 @@ test: .venv/ready
 ## beyond: run the tests of the steps beyond it at the same time
 beyond: $(foreach n,$(call numbers,$(BEYOND)),$(call ready,$(n)))
 	$(call together,$(BEYOND))
+
+## cluster: run step 11 as a process for each core, on port 8080, 8081 ... (PORT=9000)
+cluster: $(call ready,11)
+	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step11_many_processes.cluster
 
 # $(call together,FOLDERS): make their reports with a job each; make names those that fail.
 define together
@@ -85,7 +89,7 @@ check: tools/.venv/ready
 	@$(TOOLS)/ruff format --check .
 	@$(TOOLS)/mypy .
 	@$(TOOLS)/python -m pytest --quiet tools
-	@$(TOOLS)/python -m pytest --quiet -p tools.uvloop_plugin $(STEPS)
+	@$(TOOLS)/python -m pytest --quiet -p tools.uvloop_plugin $(STEPS) $(wildcard beyond/step[7-9]_*)
 	@$(COG) --verbosity=1 --check --diff $(TEXTS)
 
 ## readme: refresh what the README takes from the steps
@@ -107,7 +111,16 @@ mutants-utils: tools/.venv/ready
 
 ## bench: measure what the steps cost
 bench: .venv/ready tools/.venv/ready
-	@$(TOOLS)/python -m tools.bench
+	@$(TOOLS)/python -m tools.bench; first=$$?; \
+		PYTHONPATH=beyond $(TOOLS)/python -m tools.bench_beyond && exit $$first
+
+## order: send 100,000 messages over two processes; does everybody hear them in order?
+order: tools/.venv/ready
+	@PYTHONPATH=beyond $(TOOLS)/python -m tools.order
+
+## screenshot: take the picture of step 12's page anew
+screenshot: tools/.venv/ready
+	@PYTHONPATH=beyond $(TOOLS)/python -m tools.screenshot beyond/step12_web_page/screenshot.png
 
 ## soak: run all steps over and over, three at a time on each core (N=2000: as often)
 soak: tools/.venv/ready

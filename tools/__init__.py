@@ -1,0 +1,1 @@
+"""What maintainers need, and readers do not."""

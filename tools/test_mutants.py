@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from socket import create_server
 
-import mutants
 import pytest
+
+from tools import mutants
 
 CODE = """
 UNIT = "h"

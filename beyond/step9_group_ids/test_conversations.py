@@ -205,7 +205,7 @@ class Conversation:
             group = own[GROUPS.index(group) % len(own)] if own else group
         if kind.endswith(", a known one"):
             kind = kind.partition(",")[0] if known else "CREATE_GROUP"
-            group = known[GROUPS.index(group) % len(known)] if known else group
+            group = known[GROUPS.index(group) % len(known)] if known else "A"
         if group in self.model.names and group not in known:
             group = "unknown"  # as yet, since its id has not been read
         self.model.request(n, kind, group, deed.text)

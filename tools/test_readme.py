@@ -17,7 +17,7 @@ def find_anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("text", TEXTS, ids=str)
 def test_targets_exist(text: Path) -> None:
-    targets = set(re.findall(r"make ([a-z]\S*?)\b", text.read_text()))
+    targets = set(re.findall(r"(?:`|^\$ )make ([a-z]\S*?)\b", text.read_text(), re.M))
     make = ["make", "--dry-run", *targets]
     output = subprocess.run(make, check=True, capture_output=True, text=True).stdout
     assert len(targets) >= 3

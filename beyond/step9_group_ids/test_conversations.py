@@ -50,7 +50,7 @@ def vary(value: object) -> object:
 
 
 CLIENTS = range(1, 6)
-NAMES = [*"AAB", "", "\N{ANGSTROM SIGN}", "x" * 126]
+NAMES = [*"AAB", "", " A ", "\N{ANGSTROM SIGN}", "x" * 126]
 GROUPS = [f"group {n}" for n in (1, 2, 3, 4, 5, 6, 1, 2, 3)]  # as the model has them
 TEXTS = [*USUAL_TEXTS, "HI", '"HI"']
 TYPES = ["ECHO", "ECHO_TIMES_3", "ECHO_TO_ALL"]
@@ -114,8 +114,8 @@ REQUESTS = [
     *[Deed("ECHO", text=text) for text in TEXTS] * 3,
     *[Deed("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
     *[Deed("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
-    *[Deed("CREATE_GROUP", name) for name in NAMES] * 6,
-    *[Deed("JOIN_GROUP", group) for group in [*GROUPS, "", "*"]] * 2,
+    *[Deed("CREATE_GROUP", name) for name in NAMES] * 12,
+    *[Deed("JOIN_GROUP", group) for group in [*GROUPS, "", "*"]] * 6,
     *[Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 10,
     *[Deed("LEAVE_GROUP", group) for group in GROUPS] * 2,
     *[Deed("LEAVE_GROUP, its own", group) for group in GROUPS] * 5,

@@ -156,16 +156,16 @@ class NatsBroker:
         with suppress(Error, OSError):
             await self.subscriptions.pop(subject).unsubscribe()
             if self.client.is_connected:
-                await self.settle()
+                await self.settle(timeout=0.2)  # less than a server has to stop
 
-    async def settle(self) -> None:
+    async def settle(self, timeout: float = 0.5) -> None:
         """Wait until the broker has dealt with what it was told, in order.
 
         Not by `flush()`: its PING overtakes a SUB that nats-py has yet to send, and
         when it is cancelled, the answer that comes later ends nats-py's listening.
         """
         with suppress(NoRespondersError):
-            await self.client.request("nobody", timeout=0.5)
+            await self.client.request("nobody", timeout=timeout)
 
     async def publish(self, subject: str, message: str) -> None:
         """Send a message, or raise `UnavailableError` when the broker is away."""

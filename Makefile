@@ -134,7 +134,7 @@ soak: tools/.venv/ready
 
 ## clean: remove what the other targets made
 clean:
-	rm -rf .venv tools/.venv beyond/.venv .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv tools/.venv beyond/.venv .hypothesis beyond/.hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 step% serve% diff% mutants% spread% report-%:

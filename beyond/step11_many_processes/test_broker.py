@@ -46,14 +46,14 @@ async def test_publish_to_others_in_order(new_broker: BrokerFactory) -> None:
     await brokers[2].unsubscribe("A")
 
     await brokers[2].publish("A", "first")
-    assert await heard[0].get() == b"first"
+    assert await bounded(heard[0].get(), "the first message") == b"first"
     for text in TEXTS:
         await brokers[0].publish("A", text)
     await brokers[0].publish("B", "elsewhere")
 
-    assert [await heard[1].get() for _ in ["first", *TEXTS]] == [
-        text.encode() for text in ["first", *TEXTS]
-    ]
+    texts = ["first", *TEXTS]
+    messages = [await bounded(heard[1].get(), "the next message") for _ in texts]
+    assert messages == [text.encode() for text in texts]
     for broker in brokers:
         await broker.stop()
     assert [queue.qsize() for queue in heard] == [0, 0, 0]

@@ -205,6 +205,7 @@ async def test_client_that_answers_no_ping_is_cut_off(
 
     async with (
         create_socket_client(PORT) as client,
+        asyncio.timeout(2),  # ws_connect alone would wait for minutes
         ClientSession() as session,
         create_bad_client(CUT_OFF) as suspended_client,
     ):
@@ -258,7 +259,7 @@ async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
 async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
     await start_server(aiohttp_server, PORT, Limits(clients=10))
 
-    async with ClientSession() as session:
+    async with asyncio.timeout(2), ClientSession() as session:
         connecting = [session.ws_connect(URL) for _ in range(50)]
         clients = await asyncio.gather(*connecting, return_exceptions=True)
 
@@ -333,6 +334,6 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
 async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> None:
     await start_server(aiohttp_server, PORT)
 
-    async with ClientSession() as session:
+    async with asyncio.timeout(2), ClientSession() as session:
         client = await session.ws_connect(URL, compress=15)
         assert client.compress == 0

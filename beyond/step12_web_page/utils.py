@@ -105,6 +105,13 @@ async def bounded(
         raise TimeoutError(f"waited {timeout} s for {what}") from None
 
 
+def decode(frame: str | bytes) -> object:
+    """Return the value of the JSON text in `frame`; what is none stays as it is."""
+    with suppress(ValueError):
+        return json.loads(frame) if isinstance(frame, str) else frame
+    return frame
+
+
 class TestWebSocket(ClientWebSocketResponse):
     """A client's connection, and the record of what the server sent over it.
 
@@ -120,7 +127,7 @@ class TestWebSocket(ClientWebSocketResponse):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Start to listen on a connection that `ClientSession` has opened."""
         super().__init__(*args, **options)
-        self.messages: list[Any] = []  # as `json.loads()` has them
+        self.messages: list[Any] = []
         self.close_sent = False
         self.changed = asyncio.Condition()
         self.listener = asyncio.create_task(self.listen())
@@ -195,8 +202,8 @@ class TestWebSocket(ClientWebSocketResponse):
         sent its own, or when its code is not 1000.
         """
         frame = await self.receive()
-        while frame.type is WSMsgType.TEXT:
-            self.messages.append(json.loads(frame.data))
+        while frame.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            self.messages.append(decode(frame.data))
             await self.notify()
             frame = await self.receive()
         await self.notify()

@@ -103,7 +103,7 @@ $(NUMBERS:%=spread%): spread%: tools/.venv/ready
 ## mutants1, mutants2 ...: change a step's server in every way; do its tests notice?
 $(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
 	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*) $(MORE)
-mutants5 mutants6 mutants7 mutants8: MORE = tools/test_server.py
+mutants5 mutants6 mutants7 mutants8 mutants9: MORE = tools/test_server.py
 
 ## mutants-utils: the same for the utilities of step 6
 mutants-utils: tools/.venv/ready

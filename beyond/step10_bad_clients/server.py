@@ -72,7 +72,6 @@ class Connection(web.WebSocketResponse):
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Close the connection, and cut the client off if it does not read the rest."""
-        self.transport.set_write_buffer_limits(0)  # drain until nothing is left
         asyncio.get_running_loop().call_later(GRACE, self.transport.abort)
         return await super().close(code=code, message=message, drain=drain)
 

@@ -124,7 +124,9 @@ async def test_client_that_falls_behind_misses_nothing(
     assert client2.messages == client1.messages
 
 
-async def test_pings_without_reading_the_pongs(aiohttp_server: AiohttpServer) -> None:
+async def test_pings_without_reading_the_pongs(
+    aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
     await start_server(aiohttp_server, PORT, Limits(backlog=2**16))
 
     async with create_socket_client(PORT) as client:
@@ -138,6 +140,7 @@ async def test_pings_without_reading_the_pongs(aiohttp_server: AiohttpServer) ->
         await send(client, to_all("HI"))
 
     assert client.messages == [echo("HI")]
+    assert caplog.text == ""
 
 
 async def test_others_have_their_turn_in_a_flood(aiohttp_server: AiohttpServer) -> None:
@@ -307,6 +310,26 @@ async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
 
     assert client1.messages == [group_message(group_id), group_message(other_group_id)]
     assert client2.messages == client1.messages
+
+
+async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
+    limits = Limits()
+    await start_server(aiohttp_server, PORT, limits)
+    largest_text = "x" * (16 * 1024 - 1 - len('{"type": "ECHO", "value": ""}'))
+
+    async with create_socket_client(PORT) as client:
+        for _ in range(100):
+            await create_group(client)
+        await send(client, create("one too many"))
+        await send(client, echo(largest_text))
+        async with create_bad_client("before .*, with code 1009") as bad_client:
+            await bad_client.send_json(echo(largest_text + "x"))
+
+    assert client.messages == [unavailable("one too many"), echo(largest_text)]
+    # No test can wait for these: that they are within what their docstring says.
+    assert 500 < limits.clients < 1024
+    assert 50 * limits.message_size < limits.backlog < 2**21
+    assert 10 < limits.heartbeat < 60
 
 
 async def test_server_stops(aiohttp_server: AiohttpServer) -> None:

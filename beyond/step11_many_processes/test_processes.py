@@ -22,6 +22,12 @@ from .test_server import (
 )
 from .utils import TestWebSocket, create_socket_client
 
+BROKER_SIGNALS = {
+    "there": signal.SIGCONT,  # goes on
+    "away": signal.SIGKILL,
+    "stuck": signal.SIGSTOP,
+}
+
 
 @pytest.fixture
 def processes(nats_url: str) -> Iterator[list[Process]]:
@@ -159,12 +165,14 @@ async def test_broker_goes_away_and_comes_back() -> None:
     assert client1.messages == client2.messages == client3.messages == [hi, hi, hi]
 
 
-def test_broker_is_missing_at_the_start() -> None:
+@pytest.mark.parametrize("broker_is", ["away", "stuck"])
+def test_broker_is_missing_at_the_start(broker_is: str) -> None:
     with start_broker() as broker:
         url = f"nats://127.0.0.1:{broker.port}"
+        broker.process.send_signal(BROKER_SIGNALS[broker_is])
 
-    with start_process(url) as process:
-        assert process.wait(timeout=3) == (1, f"no broker at {url} (NATS_URL)\n")
+        with start_process(url) as process:
+            assert process.wait(timeout=3) == (1, f"no broker at {url} (NATS_URL)\n")
 
 
 def test_broker_arrives_after_the_server() -> None:
@@ -175,7 +183,7 @@ def test_broker_arrives_after_the_server() -> None:
         assert process.port
 
 
-@pytest.mark.parametrize("broker_is", ["there", "away", "stuck"])
+@pytest.mark.parametrize("broker_is", BROKER_SIGNALS)
 async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
     with ExitStack() as stack:
         broker = stack.enter_context(start_broker())
@@ -183,11 +191,9 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
         process = stack.enter_context(start_process(url))
         with suppress(ConnectionError):  # it does not wait for the client
             async with create_socket_client(process.port) as client:
-                await create_group(client)
-                if broker_is == "away":
-                    broker.end(signal.SIGKILL)
-                elif broker_is == "stuck":
-                    broker.process.send_signal(signal.SIGSTOP)
+                for _ in range(10):  # to leave each of them takes a moment
+                    await create_group(client)
+                broker.process.send_signal(BROKER_SIGNALS[broker_is])
                 code, output = process.end(signal.SIGINT)
 
     assert code == 0

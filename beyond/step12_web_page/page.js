@@ -12,6 +12,7 @@ let timer;
 let pause = FIRST_PAUSE;
 let wish = null; // the request that leads into a group: sent on every new connection
 let group = null; // the id of the group that the page is in
+let isMember = false; // by this connection, too: the server has confirmed it
 let unheard = []; // texts that were sent, and have not come back
 
 function connect() {
@@ -29,6 +30,7 @@ function connect() {
   socket.onmessage = ({ data }) => receive(data);
 
   socket.onclose = () => {
+    isMember = false;
     showStatus("disconnected");
     if (performance.now() - opened > PROVEN) pause = FIRST_PAUSE;
     // Jitter: when a server comes back, not all pages come in the same moment.
@@ -65,6 +67,10 @@ function receive(data) {
     else send({ type: "LEAVE_GROUP", value: groupId }); // a wish of before
   } else if (type === "GROUP_UNAVAILABLE") {
     if (!isText(value) || value !== wish?.value) return;
+    if (isMember) {
+      tell(`The group is out of reach for the moment. ${lost()}`);
+      return;
+    }
     history.replaceState(null, "", location.pathname);
     if (value === group) {
       stayOutside(`This group is gone: nobody was left in it. ${lost()}`);
@@ -98,6 +104,7 @@ function want(request) {
 function enter(groupId, groupName) {
   const isBack = groupId === group;
   group = groupId;
+  isMember = true;
   wish = { type: "JOIN_GROUP", value: groupId };
   if (isBack) {
     tell(`Back again. What was said in the meantime is missing here. ${lost()}`);
@@ -121,6 +128,7 @@ function leave() {
 
 function stayOutside(reason) {
   const wasInside = group !== null;
+  isMember = false;
   group = wish = null;
   unheard = [];
   document.title = "Groups";

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import secrets
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,8 +11,10 @@ from pytest_aiohttp import AiohttpServer
 
 from .broker import NatsBroker, UnavailableError
 from .conftest import BrokerFactory
+from .processes import start_broker
 from .test_server import (
     TEXTS,
+    create,
     create_group,
     cut_off,
     echo,
@@ -279,3 +283,66 @@ async def test_message_too_large_for_the_broker(
 
     assert client1.messages == [unavailable(group_id), group_message(group_id)]
     assert client2.messages == [group_message(group_id)]
+
+
+async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        await start_server(aiohttp_server, PORT, LIMITS, broker1)
+        server2 = await start_server(aiohttp_server, 0, LIMITS, broker2)
+        async with (
+            create_socket_client(PORT) as client1,
+            create_socket_client(server2.port or 0) as client2,
+        ):
+            group_id, left_id = [await create_group(client1) for _ in "AB"]
+            await join_group(client2, group_id)
+            unknown_id = secrets.token_urlsafe()
+
+            nats.process.send_signal(signal.SIGSTOP)
+            for request in create("C"), join(unknown_id), leave(left_id):
+                await send(client1, request)
+            await send(client1, message(group_id))
+            nats.process.send_signal(signal.SIGCONT)
+            await client2.wait_for_message(group_message(group_id))
+
+    assert client1.messages == [
+        unavailable("C"),
+        unavailable(unknown_id),
+        {"type": "GROUP_LEFT", "value": left_id},
+        group_message(group_id),
+    ]
+    assert client2.messages == [group_message(group_id)]
+
+
+class CountingBroker(NatsBroker):
+    """A broker's client that counts its attempts to reconnect."""
+
+    def __init__(self, url: str) -> None:
+        """Take the address."""
+        super().__init__(url)
+        self.attempts = asyncio.Semaphore(0)
+
+    async def on_error(self, _: Exception) -> None:
+        """Count an attempt that failed."""
+        self.attempts.release()
+
+
+async def test_broker_is_away_for_long() -> None:
+    with start_broker() as nats:
+        broker = CountingBroker(f"nats://127.0.0.1:{nats.port}")
+        await broker.start()
+    broker.client.options["reconnect_time_wait"] = 0  # or this would take 10 seconds
+    for _ in range(100):  # nats-py gives up after 60, if it is not told otherwise
+        await bounded(broker.attempts.acquire(), "another attempt to reconnect")
+    await broker.stop()
+
+
+async def test_clients_of_a_broker_that_is_away_stop() -> None:
+    with start_broker() as nats:
+        brokers = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in range(100)]
+        await asyncio.gather(*[broker.start() for broker in brokers])
+    stopping = []
+    for broker in brokers:  # each has come to another point of its first attempt
+        stopping.append(asyncio.create_task(broker.stop()))
+        await asyncio.sleep(0)
+    await bounded(asyncio.gather(*stopping), "all of them to stop")

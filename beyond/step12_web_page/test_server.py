@@ -446,6 +446,34 @@ async def test_leave_one_group_and_come_back() -> None:
     assert client3.messages == client2.messages
 
 
+async def test_invalid_messages_about_an_own_group() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+        value = {"groupId": group_id, "groupMessage": "HI"}
+
+        invalid_messages: list[object] = [
+            message(group_id, 1),
+            message(group_id, None),
+            message([group_id]),
+            {"type": "MESSAGE_GROUP", "value": group_id},
+            {"type": "LEAVE_GROUP", "value": {"groupId": group_id}},
+            *[{"type": kind, "value": value} for kind in ("ECHO", "LEAVE_GROUP", "")],
+            *[{"type": kind, "value": group_id} for kind in ("leave_group", "")],
+            {"value": group_id},
+        ]
+        for invalid_message in invalid_messages:
+            await send(client2, invalid_message)
+        await send(client1, message(group_id))
+
+    assert client1.messages == [group_message(group_id)]
+    refusals = [INVALID] * len(invalid_messages)
+    assert client2.messages == [*refusals, group_message(group_id)]
+
+
 @pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])
 async def test_group_without_members_is_deleted(way: str) -> None:
     async with create_socket_client(PORT) as client1:

@@ -12,6 +12,7 @@ from pytest_aiohttp import AiohttpServer
 from .broker import NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .processes import start_broker
+from .test_limits import CUT_OFF, LONG, LONG_TEXTS, create_bad_client, stop_reading
 from .test_server import (
     TEXTS,
     create,
@@ -196,6 +197,48 @@ async def test_message_right_after_joining(port2: int) -> None:
 
     assert client1.messages == [group_message(group_id) for group_id in group_ids]
     assert client2.messages == client1.messages
+
+
+async def test_join_while_the_last_member_leaves(
+    aiohttp_server: AiohttpServer, new_broker: BrokerFactory
+) -> None:
+    await start_server(aiohttp_server, PORT, LIMITS, new_broker())
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+    ):
+        for _ in range(50):
+            group_id = await create_group(client1)
+            await client1.send_json(leave(group_id))
+            await client2.send_json(join(group_id))
+            await fence(client1)
+            await fence(client2)
+            reply = client2.messages.pop()
+            await send(client2, message(group_id))
+            is_member = reply["type"] == "GROUP_JOINED"
+            last = group_message(group_id) if is_member else unavailable(group_id)
+            assert client2.messages.pop() == last
+            await send(client2, leave(group_id))
+
+
+async def test_client_of_another_server_that_reads_nothing_is_cut_off(
+    aiohttp_server: AiohttpServer, new_broker: BrokerFactory
+) -> None:
+    limits = replace(LIMITS, message_size=LONG, backlog=2**16)
+    await start_server(aiohttp_server, PORT, limits, new_broker())
+    server2 = await start_server(aiohttp_server, 0, limits, new_broker())
+    async with (
+        create_socket_client(server2.port or 0) as client1,
+        create_socket_client(PORT) as client2,
+        create_bad_client(CUT_OFF) as bad_client,
+    ):
+        stop_reading(bad_client)
+        for text in LONG_TEXTS:
+            await client1.send_json({"type": "ECHO_TO_ALL", "value": text})
+            await client2.wait_for_message(echo(text))
+
+    assert client2.messages == [echo(text) for text in LONG_TEXTS]
+    assert len(bad_client.messages) < len(LONG_TEXTS)
 
 
 async def test_broadcast_to_clients_of_both_servers(port2: int) -> None:

@@ -1,5 +1,6 @@
 """Integration tests of servers that are processes of their own."""
 
+import re
 import secrets
 import signal
 import time
@@ -16,6 +17,7 @@ from .test_server import (
     group_message,
     join,
     join_group,
+    leave,
     message,
     send,
     unavailable,
@@ -163,6 +165,40 @@ async def test_broker_goes_away_and_comes_back() -> None:
                 await client.wait_for_message_count(3)
 
     assert client1.messages == client2.messages == client3.messages == [hi, hi, hi]
+
+
+async def test_groups_begin_and_end_after_each_time() -> None:
+    with ExitStack() as stack:
+        broker = stack.enter_context(start_broker())
+        port = broker.port
+        url = f"nats://127.0.0.1:{port}"
+        process1, process2 = [stack.enter_context(start_process(url)) for _ in "12"]
+        async with (
+            create_socket_client(process1.port) as client1,
+            create_socket_client(process2.port) as client2,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            for _ in range(2):
+                left_id = await create_group(client1)
+                broker.end(signal.SIGKILL)
+                for client in client1, client2:
+                    await probe(client, group_id, client, unavailable(group_id))
+                await send(client1, leave(left_id))
+
+                broker = stack.enter_context(start_broker(port))
+                probed = group_message(group_id, "probe")
+                await probe(client1, group_id, client2, probed)
+                await probe(client2, group_id, client1, probed)
+                await pass_last_messages(group_id, client1, client2)
+                await send(client2, join(left_id))
+                await join_group(client2, await create_group(client1))
+                await client2.send_json({"type": "ECHO_TO_ALL", "value": "back"})
+                await client1.wait_for_message(echo("back"))
+                assert client2.messages == [unavailable(left_id), echo("back")]
+        _, output = process1.end(signal.SIGINT)
+
+    assert re.findall("is (away|back)", output) == ["away", "back"] * 2
 
 
 @pytest.mark.parametrize("broker_is", ["away", "stuck"])

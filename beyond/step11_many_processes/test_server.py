@@ -329,6 +329,15 @@ async def test_group_ids_are_distinct_and_hard_to_guess(
     assert len({group_id[-8:] for group_id in group_ids}) == len(group_ids)
 
 
+async def test_names_come_back_as_they_are() -> None:
+    async with (
+        create_socket_client(PORT) as client1,
+        create_socket_client(PORT) as client2,
+    ):
+        for name in TEXTS:
+            await join_group(client2, await create_group(client1, name), name)
+
+
 async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
     # Create test clients
     async with (
@@ -446,10 +455,11 @@ async def test_leave_one_group_and_come_back() -> None:
     assert client3.messages == client2.messages
 
 
-async def test_invalid_messages_about_an_own_group() -> None:
+async def test_invalid_messages_about_a_group() -> None:
     async with (
         create_socket_client(PORT) as client1,
         create_socket_client(PORT) as client2,
+        create_socket_client(PORT) as outsider,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
@@ -467,11 +477,13 @@ async def test_invalid_messages_about_an_own_group() -> None:
         ]
         for invalid_message in invalid_messages:
             await send(client2, invalid_message)
+            await send(outsider, invalid_message)  # no reply tells that it exists
         await send(client1, message(group_id))
 
     assert client1.messages == [group_message(group_id)]
     refusals = [INVALID] * len(invalid_messages)
     assert client2.messages == [*refusals, group_message(group_id)]
+    assert outsider.messages == refusals
 
 
 @pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])

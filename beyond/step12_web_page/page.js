@@ -13,7 +13,8 @@ let pause = FIRST_PAUSE;
 let wish = null; // the request that leads into a group: sent on every new connection
 let group = null; // the id of the group that the page is in
 let isMember = false; // by this connection, too: the server has confirmed it
-let unheard = []; // texts that were sent, and have not come back
+let unheard = []; // texts that this connection has sent, and that have not come back
+let lost = []; // those of connections before: perhaps nobody heard them
 
 function connect() {
   clearTimeout(timer);
@@ -31,6 +32,7 @@ function connect() {
 
   socket.onclose = () => {
     isMember = false;
+    lost.push(...unheard.splice(0));
     showStatus("disconnected");
     if (performance.now() - opened > PROVEN) pause = FIRST_PAUSE;
     // Jitter: when a server comes back, not all pages come in the same moment.
@@ -68,12 +70,13 @@ function receive(data) {
   } else if (type === "GROUP_UNAVAILABLE") {
     if (!isText(value) || value !== wish?.value) return;
     if (isMember) {
-      tell(`The group is out of reach for the moment. ${lost()}`);
+      tell(`The group is out of reach for the moment. Not delivered: ${unheard.shift()}`);
       return;
     }
     history.replaceState(null, "", location.pathname);
     if (value === group) {
-      stayOutside(`This group is gone: nobody was left in it. ${lost()}`);
+      lost.push(...unheard);
+      stayOutside(`This group is gone: nobody was left in it. ${takeLost()}`);
     } else if (wish.type === "JOIN_GROUP") {
       stayOutside("There is no such group, or not any more.");
     } else {
@@ -102,14 +105,14 @@ function want(request) {
 }
 
 function enter(groupId, groupName) {
-  const isBack = groupId === group;
-  group = groupId;
+  if (isMember && groupId === group) return; // asked twice
   isMember = true;
-  wish = { type: "JOIN_GROUP", value: groupId };
-  if (isBack) {
-    tell(`Back again. What was said in the meantime is missing here. ${lost()}`);
+  if (groupId === group) {
+    tell(`Back again. What was said in the meantime is missing here. ${takeLost()}`);
     return;
   }
+  group = groupId;
+  wish = { type: "JOIN_GROUP", value: groupId };
   if (location.hash !== `#${groupId}`) history.pushState(null, "", `#${groupId}`);
   document.title = $("title").textContent = groupName.trim() || "No name";
   $("messages").replaceChildren();
@@ -131,6 +134,7 @@ function stayOutside(reason) {
   isMember = false;
   group = wish = null;
   unheard = [];
+  lost = [];
   document.title = "Groups";
   tell(reason);
   showForms();
@@ -150,8 +154,8 @@ function hear(text) {
   if (unheard.includes(text)) unheard.splice(unheard.indexOf(text), 1);
 }
 
-function lost() {
-  return unheard.length ? `Perhaps not delivered: ${unheard.splice(0).join(" / ")}` : "";
+function takeLost() {
+  return lost.length ? `Perhaps not delivered: ${lost.splice(0).join(" / ")}` : "";
 }
 
 function showStatus(status) {
@@ -165,7 +169,7 @@ function tell(text) {
 // The address is a wish, too: `/#<group id>` joins a group, and going back leaves it.
 function followAddress() {
   const groupId = location.hash.slice(1);
-  if (groupId === (group ?? "")) return;
+  if (groupId === group) return;
   leave();
   if (groupId) want({ type: "JOIN_GROUP", value: groupId });
 }

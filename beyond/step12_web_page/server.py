@@ -180,7 +180,10 @@ def check_origin(request: web.Request, origins: Collection[str]) -> None:
 
     Whatever is no browser sends no origin, and is let in: it could claim any.
     """
-    own_origin = str(request.url.origin())
+    try:
+        own_origin = str(request.url.origin())
+    except ValueError as error:  # such as that of `Host: :80`
+        raise web.HTTPBadRequest(text="This is no host.") from error
     if request.headers.get("Origin") not in (None, own_origin, *origins):
         raise web.HTTPForbidden(text="Pages of this origin may not connect.")
 

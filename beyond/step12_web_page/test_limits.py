@@ -103,6 +103,50 @@ async def test_client_that_reads_nothing_is_cut_off(
     assert len(bad_client.messages) < len(LONG_TEXTS)
 
 
+async def test_client_that_reads_none_of_its_own_echoes(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    limits = Limits(message_size=LONG, backlog=2**16)
+    await start_server(aiohttp_server, PORT, limits)
+
+    async with create_socket_client(PORT) as client, ClientSession() as session:
+        bad_client = await bounded(session.ws_connect(URL), "the handshake")
+        stop_reading(bad_client)
+        with pytest.raises(ConnectionError):
+            for text in LONG_TEXTS * 2:
+                await bounded(bad_client.send_json(echo(text)), "the server to read")
+                await fence(client)
+        await send(client, to_all("HI"))
+
+    assert client.messages == [echo("HI")]
+
+
+async def test_client_that_says_goodbye_and_does_not_read(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    limits = Limits(message_size=LONG, backlog=2**24)
+    server = await start_server(aiohttp_server, PORT, limits)
+    assert server.runner
+    connected = server.runner.server
+    assert connected
+
+    async def see_a_connection_end(client: TestWebSocket) -> None:
+        while len(connected.connections) == 2:
+            await fence(client)
+
+    async with (
+        create_socket_client(PORT) as client,
+        create_bad_client("after") as bad_client,
+    ):
+        stop_reading(bad_client)
+        for text in LONG_TEXTS[:60]:
+            await bad_client.send_json(echo(text))
+        await bad_client.send_close()
+        await bounded(see_a_connection_end(client), "the server to cut it off", 2)
+
+    assert client.messages == []
+
+
 async def test_client_that_falls_behind_misses_nothing(
     aiohttp_server: AiohttpServer,
 ) -> None:

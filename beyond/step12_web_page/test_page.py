@@ -1,5 +1,6 @@
 """Tests of the page, in a browser."""
 
+import asyncio
 import json
 import os
 import re
@@ -26,8 +27,9 @@ from playwright.async_api import (
 )
 from pytest_aiohttp import AiohttpServer
 
+from .processes import start_process
 from .server import create_websocket_server
-from .utils import compute_port, create_socket_client, start_server
+from .utils import bounded, compute_port, create_socket_client, start_server
 
 # The browser serves all the tests, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,6 +64,17 @@ NONSENSE: list[str | bytes] = [
     b"",
     b'{"type": "GROUP_JOINED"}',
 ]
+
+
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -106,10 +119,11 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
 
 @asynccontextmanager
 async def open_page(
-    browser: Browser, url: str = URL, allowed: str = "(?!)"
+    browser: Browser, url: str = URL, allowed: str = "(?!)", **options: Any
 ) -> AsyncIterator[Page]:
     """Open a page, as a visitor of its own, and yield it.
 
+    `options` are those of Playwright's `new_context`.
     Raises `AssertionError` after the `async with` block when the page has met an error
     that the regular expression `allowed` does not match.
     """
@@ -122,7 +136,7 @@ async def open_page(
     def note_error(error: Error) -> None:
         errors.append(str(error))
 
-    context = await browser.new_context()
+    context = await browser.new_context(**options)
     context.set_default_timeout(TIMEOUT * 1000)
     page = await context.new_page()
     page.on("console", note_message)
@@ -250,7 +264,7 @@ async def test_invitation_link(browser: Browser) -> None:
         assert link == f"{URL}/#{group_id}"
 
         async with open_page(browser, link) as page2, open_page(browser) as page3:
-            await join_group(page3, link)  # a link will do in place of the id
+            await join_group(page3, f" {link} ")  # a link will do in place of the id
             await say(page2, "HI")
             await expect(messages(page1)).to_have_text(["HI"])
             await expect(messages(page3)).to_have_text(["HI"])
@@ -349,29 +363,123 @@ async def test_server_stops_and_comes_back(
         # The pauses have grown meanwhile: at worst to twice as long as this has taken.
         await expect(status(page)).to_have_text("connected", timeout=30_000)
         await expect(page.get_by_text("This group is gone")).to_be_visible()
+        await expect(page).to_have_url(f"{URL}/")
+        await expect(page.get_by_label("Group name")).to_be_focused()
         await expect(messages(page)).to_have_text(["before"])
         await create_group(page)
         await say(page, "after")
         await expect(messages(page)).to_have_text(["after"])
 
 
-async def test_group_is_out_of_reach(browser: Browser) -> None:
-    def cut_off_from_others(socket: WebSocketRoute) -> None:
+async def test_connection_is_lost_with_messages(browser: Browser) -> None:
+    sockets: list[WebSocketRoute] = []
+    requests: list[str] = []
+
+    def lose_messages(socket: WebSocketRoute) -> None:
         server = socket.connect_to_server()
 
         def pass_on(request: str | bytes) -> None:
-            match json.loads(request):
-                case {"value": {"groupId": group_id, "groupMessage": "lost"}}:
-                    refusal = {"type": "GROUP_UNAVAILABLE", "value": group_id}
-                    socket.send(json.dumps(refusal))  # as without a broker
+            message = json.loads(request)
+            requests.append(message["type"])
+            if "lost" not in str(message["value"]):
+                server.send(request)
+
+        socket.on_message(pass_on)
+        sockets.append(socket)
+
+    async with (
+        create_socket_client(PORT) as client,
+        open_page(browser, "about:blank") as page,
+    ):
+        await page.route_web_socket("**/ws", lose_messages)
+        await open_without_time(page)
+        group_id = await create_group(page)
+        await client.send_json({"type": "JOIN_GROUP", "value": group_id})
+        await client.wait_for_message_count(1)
+        for number in 1, 2:
+            text = f"lost <b>{number}</b>"
+            await say(page, "heard")
+            await page.get_by_label("Message").fill(text)
+            await page.get_by_role("button", name="Send").click()
+            await page.get_by_label("Message").fill("a draft")
+            await sockets[-1].close()
+            await expect(status(page)).to_have_text("disconnected")
+            await page.clock.run_for(1_000)
+            back = "Back again. What was said in the meantime is missing here."
+            notice = page.get_by_text("Back again.")
+            await expect(notice).to_have_text(f"{back} Perhaps not delivered: {text}")
+            await expect(page.get_by_label("Message")).to_have_value("a draft")
+
+        await page.get_by_role("button", name="Leave").click()
+        await expect(page.get_by_role("button", name="Leave")).to_be_hidden()
+        await expect(page).to_have_title("Groups")
+        requests.clear()
+        await sockets[-1].close()
+        await expect(status(page)).to_have_text("disconnected")
+        await page.clock.run_for(2_000)
+        await expect(status(page)).to_have_text("connected")
+        await create_group(page)
+        assert requests == ["CREATE_GROUP"]  # it does not come back to what it has left
+
+
+async def test_message_before_the_page_is_in_its_group_again(browser: Browser) -> None:
+    sockets: list[WebSocketRoute] = []
+    held: asyncio.Queue[str | bytes] = asyncio.Queue()
+
+    def hold(request: str | bytes) -> None:
+        held.put_nowait(request)
+
+    def hold_requests(socket: WebSocketRoute) -> None:
+        sockets.extend([socket, socket.connect_to_server()])
+        if len(sockets) > 2:
+            socket.on_message(hold)
+
+    async with (
+        create_socket_client(PORT) as client,
+        open_page(browser, "about:blank") as page,
+    ):
+        await page.route_web_socket("**/ws", hold_requests)
+        await open_without_time(page)
+        group_id = await create_group(page)
+        await client.send_json({"type": "JOIN_GROUP", "value": group_id})
+        await client.wait_for_message_count(1)
+        await sockets[0].close()
+        await expect(status(page)).to_have_text("disconnected")
+        await page.clock.run_for(500)
+        await expect(status(page)).to_have_text("connected")
+
+        await page.get_by_label("Message").fill("early")
+        await page.get_by_role("button", name="Send").click()
+        for request in "JOIN_GROUP", "MESSAGE_GROUP":
+            sockets[-1].send(await bounded(held.get(), request))
+        await expect(messages(page)).to_have_text(["early"])
+        await expect(page.get_by_text("Back again.")).to_be_visible()
+        await expect(page.get_by_text("Perhaps not delivered")).to_be_hidden()
+
+
+async def test_server_refuses(browser: Browser) -> None:
+    def refuse_some(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def pass_on(request: str | bytes) -> None:
+            match json.loads(request)["value"]:
+                case "one too many" as group:
+                    pass
+                case {"groupId": group, "groupMessage": "lost"}:
+                    pass  # so it is when a broker is away
                 case _:
                     server.send(request)
+                    return
+            socket.send(json.dumps({"type": "GROUP_UNAVAILABLE", "value": group}))
 
         socket.on_message(pass_on)
 
     async with open_page(browser, "about:blank") as page:
-        await page.route_web_socket("**/ws", cut_off_from_others)
+        await page.route_web_socket("**/ws", refuse_some)
         await page.goto(URL)
+        await page.get_by_label("Group name").fill("one too many")
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_text("The server does not make")).to_be_visible()
         await create_group(page)
         await say(page, "before")
 
@@ -381,6 +489,94 @@ async def test_group_is_out_of_reach(browser: Browser) -> None:
         await say(page, "after")
 
         await expect(messages(page)).to_have_text(["before", "after"])
+
+
+async def test_wish_waits_for_the_connection(
+    browser: Browser, server: TestServer, aiohttp_server: AiohttpServer
+) -> None:
+    async with (
+        open_page(browser, allowed="ERR_CONNECTION_REFUSED") as page1,
+        open_page(browser, allowed="ERR_CONNECTION_REFUSED") as page2,
+    ):
+        await server.close()
+        for page in page1, page2:
+            await expect(status(page)).to_have_text("disconnected")
+        await page1.get_by_label("Group name").fill("A")
+        await page1.get_by_role("button", name="Create").click()
+        await expect(page1.get_by_text("This has to wait")).to_be_visible()
+        await page2.goto(f"{URL}/#unknown")
+        await expect(page2.get_by_text("This has to wait")).to_be_visible()
+        await page2.go_back()
+        await expect(page2.get_by_text("This has to wait")).to_be_hidden()
+        await start_server(aiohttp_server, PORT)
+
+        await expect(status(page2)).to_have_text("connected", timeout=30_000)
+        await create_group(page2, "B")
+        await expect(page2.get_by_text("no such group")).to_be_hidden()
+        title = page1.get_by_role("heading", name="A", exact=True)
+        await expect(title).to_be_visible(timeout=30_000)
+
+
+async def test_history(browser: Browser) -> None:
+    async with open_page(browser) as page, create_socket_client(PORT) as client:
+        await create_group(page)
+        await page.go_back()
+        await expect(page.get_by_role("button", name="Create")).to_be_visible()
+        await page.go_forward()
+        await expect(page.get_by_text("There is no such group")).to_be_visible()
+
+        group_id = await create_group(page, "A")
+        await client.send_json({"type": "JOIN_GROUP", "value": group_id})
+        await client.wait_for_message_count(1)
+        await page.get_by_role("button", name="Leave").click()
+        left_id = await create_group(page, "B")
+        await page.goto(f"{URL}/#{group_id}")
+        await expect(page.get_by_role("heading", name="A", exact=True)).to_be_visible()
+        await client.send_json({"type": "JOIN_GROUP", "value": left_id})
+        await client.wait_for_message({"type": "GROUP_UNAVAILABLE", "value": left_id})
+
+
+async def test_double_clicks(browser: Browser) -> None:
+    requests: list[Any] = []
+
+    def note_requests(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: requests.append(json.loads(frame)))
+
+    async with open_page(browser, "about:blank") as page, open_page(browser) as page2:
+        page.on("websocket", note_requests)
+        await page.goto(URL)
+        await page.get_by_label("Group name").fill("A")
+        await page.get_by_role("button", name="Create").dblclick()
+        await expect(page.get_by_role("heading", name="A", exact=True)).to_be_visible()
+        await page.get_by_role("button", name="Send").click()  # what is empty
+        await say(page, "a fence")
+
+        await page2.get_by_label("Group id").fill(page.url)
+        await page2.get_by_role("button", name="Join").dblclick()
+        await expect(page2.get_by_role("heading", name="A", exact=True)).to_be_visible()
+        await say(page, "another")
+        await expect(messages(page2)).to_have_text(["another"])
+        await expect(page2.get_by_text("Back again.")).to_be_hidden()
+
+    types = [request["type"] for request in requests]
+    assert types[:2] == ["CREATE_GROUP", "CREATE_GROUP"]
+    assert types[2:] == ["LEAVE_GROUP", "MESSAGE_GROUP", "MESSAGE_GROUP"]
+    assert requests[2]["value"] != requests[3]["value"]["groupId"]
+
+
+async def test_long_conversation(browser: Browser) -> None:
+    async with open_page(browser) as page, create_socket_client(PORT) as client:
+        group_id = await create_group(page)
+        field = page.get_by_label("Message")
+        await expect(field).to_have_attribute("maxlength", "4000")
+        await client.send_json({"type": "JOIN_GROUP", "value": group_id})
+        for number in range(1, 1002):
+            value = {"groupId": group_id, "groupMessage": f"{number}"}
+            await client.send_json({"type": "MESSAGE_GROUP", "value": value})
+        await expect(messages(page).last).to_have_text("1001")
+
+        await expect(messages(page)).to_have_count(1000)
+        await expect(messages(page).first).to_have_text("2")
 
 
 async def test_pauses_between_attempts_grow(browser: Browser) -> None:
@@ -406,6 +602,32 @@ async def test_pauses_between_attempts_grow(browser: Browser) -> None:
             pause = min(2 * pause, 30_000)
 
     assert early > 0  # jitter: who waits for the whole pause comes with all others
+
+
+async def test_attempt_after_a_good_connection(browser: Browser) -> None:
+    attempts: list[WebSocketRoute] = []
+
+    def note_attempt(socket: WebSocketRoute) -> None:
+        attempts.append(socket)
+
+    async with open_page(browser, "about:blank") as page:
+        await page.route_web_socket("**/ws", note_attempt)
+        await open_without_time(page)
+        for number in range(1, 5):  # each time it waits for half a second at most
+            await expect(status(page)).to_have_text("connected")
+            assert len(attempts) == number
+            await page.clock.run_for(11_000)
+            await attempts[-1].close()
+            await expect(status(page)).to_have_text("disconnected")
+            await page.clock.run_for(500)
+
+        await expect(status(page)).to_have_text("connected")
+        await attempts[-1].close()
+        await expect(status(page)).to_have_text("disconnected")
+        await page.evaluate("dispatchEvent(new Event('online'))")  # and not at all
+        await expect(status(page)).to_have_text("connected")
+        await page.clock.run_for(60_000)
+        assert len(attempts) == 6
 
 
 async def test_nonsense_from_the_server(browser: Browser) -> None:
@@ -506,6 +728,7 @@ async def test_origin_behind_proxy(aiohttp_server: AiohttpServer) -> None:
     assert await connect(url, "http://chat.example", Host="chat.example:80") == 101
     assert await connect(url, "http://chat.example") == 403
     assert await connect(url, "https://chat.example:445") == 403
+    assert await connect(url, "https://chat.example:445", Host=":80") == 400
 
 
 async def test_page_behind_tls(browser: Browser) -> None:
@@ -547,12 +770,47 @@ async def test_files(path: str, content_type: str) -> None:
             assert response.headers["Content-Type"] == f"{content_type}; charset=utf-8"
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Cache-Control"] == "no-cache"
-            policy = response.headers["Content-Security-Policy"].split("; ")
-            assert policy[0] == "default-src 'none'"
-            assert "frame-ancestors 'none'" in policy
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            policy = response.headers["Content-Security-Policy"]
+            assert set(policy.split("; ")) == POLICY
             unchanged = {"If-None-Match": response.headers["ETag"]}
         async with session.get(f"{URL}{path}", headers=unchanged) as response:
             assert response.status == 304
+
+
+async def test_origins_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORIGINS", "https://a.example https://b.example")
+    with start_process("") as process:
+        url = f"http://127.0.0.1:{process.port}/ws"
+        assert await connect(url, "https://a.example") == 101
+        assert await connect(url, "https://b.example") == 101
+        assert await connect(url, "https://c.example") == 403
+
+
+BRIGHTNESS = """(element, name) => {
+    const [r, g, b] = getComputedStyle(element)[name].match(/[0-9]+/g).map(value => {
+        const part = value / 255;
+        return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_contrast(browser: Browser, scheme: str) -> None:
+    async with open_page(browser, color_scheme=scheme) as page:
+        text = await page.locator("body").evaluate(BRIGHTNESS, "color")
+        ground = await page.locator("main").evaluate(BRIGHTNESS, "backgroundColor")
+
+    assert (text > ground) == (scheme == "dark")
+    darker, brighter = sorted([text, ground])
+    assert (brighter + 0.05) / (darker + 0.05) >= 4.5  # WCAG 2.2, 1.4.3
+
+
+async def test_notice_is_read_out(browser: Browser) -> None:
+    async with open_page(browser, f"{URL}/#unknown") as page:
+        notice = page.get_by_text("There is no such group")
+        await expect(notice).to_have_attribute("aria-live", "polite")
 
 
 async def test_keyboard(browser: Browser) -> None:
@@ -577,15 +835,17 @@ async def test_keyboard(browser: Browser) -> None:
 
 
 async def test_narrow_screen(browser: Browser) -> None:
-    async with open_page(browser) as page:
-        await page.set_viewport_size({"width": 320, "height": 480})
+    async with open_page(
+        browser, is_mobile=True, viewport={"width": 320, "height": 480}
+    ) as page:
+        size = "[innerWidth, document.documentElement.scrollWidth]"
+        assert await page.evaluate(size) == [320, 320]
         await create_group(page, "x" * 100)
         for _ in range(10):
             await say(page, "y" * 1000)
 
         await expect(messages(page).last).to_be_in_viewport()
         await expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
-        width = await page.evaluate("document.documentElement.scrollWidth")
-        assert width == 320
+        assert await page.evaluate(size) == [320, 320]
         log = page.get_by_role("log")
         assert await log.evaluate("log => log.scrollWidth === log.clientWidth")

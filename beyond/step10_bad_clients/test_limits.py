@@ -168,6 +168,19 @@ async def test_client_that_falls_behind_misses_nothing(
     assert client2.messages == client1.messages
 
 
+async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
+    await start_server(aiohttp_server, PORT)
+
+    async with asyncio.timeout(2), ClientSession() as session:
+        client = await session.ws_connect(URL, autoping=False)
+        await client.ping(b"HI")
+        await client.send_json(echo())
+        frames = [await client.receive() for _ in ("the pong", "the answer")]
+
+    assert [frame.type for frame in frames] == [WSMsgType.PONG, WSMsgType.TEXT]
+    assert frames[0].data == b"HI"
+
+
 async def test_pings_without_reading_the_pongs(
     aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:

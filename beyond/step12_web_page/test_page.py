@@ -41,6 +41,7 @@ URL = f"http://127.0.0.1:{PORT}"
 MARKUP = """<img src=x onerror="document.title = 'broken'">"""
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 NO_BROWSER = "no browser: install chromium, or run `playwright install chromium`"
+REFUSED = "WebSocket .* failed: Error in connection establishment"
 NONSENSE: list[str | bytes] = [
     "",
     "{",
@@ -348,7 +349,7 @@ async def test_page_rejoins_its_group(browser: Browser, server: TestServer) -> N
 async def test_server_stops_and_comes_back(
     browser: Browser, server: TestServer, aiohttp_server: AiohttpServer
 ) -> None:
-    async with open_page(browser, allowed="ERR_CONNECTION_REFUSED") as page:
+    async with open_page(browser, allowed=REFUSED) as page:
         await create_group(page)
         await say(page, "before")
 
@@ -495,8 +496,8 @@ async def test_wish_waits_for_the_connection(
     browser: Browser, server: TestServer, aiohttp_server: AiohttpServer
 ) -> None:
     async with (
-        open_page(browser, allowed="ERR_CONNECTION_REFUSED") as page1,
-        open_page(browser, allowed="ERR_CONNECTION_REFUSED") as page2,
+        open_page(browser, allowed=REFUSED) as page1,
+        open_page(browser, allowed=REFUSED) as page2,
     ):
         await server.close()
         for page in page1, page2:

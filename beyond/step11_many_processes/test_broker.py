@@ -357,6 +357,23 @@ async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
     assert client2.messages == [group_message(group_id)]
 
 
+async def test_subscription_that_a_stuck_broker_refused() -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        await broker1.start()
+        await broker2.start()
+        nats.process.send_signal(signal.SIGSTOP)
+        with pytest.raises(UnavailableError):
+            await bounded(broker1.subscribe("A", asyncio.Queue[bytes]().put), "a no")
+        nats.process.send_signal(signal.SIGCONT)
+        await broker1.settle()
+
+        with pytest.raises(UnavailableError):  # it was taken back
+            await bounded(broker2.ask("A"), "the news that nobody has")
+        await broker1.stop()
+        await broker2.stop()
+
+
 class CountingBroker(NatsBroker):
     """A broker's client that counts its attempts to reconnect."""
 

@@ -70,7 +70,8 @@ function receive(data) {
   } else if (type === "GROUP_UNAVAILABLE") {
     if (!isText(value) || value !== wish?.value) return;
     if (isMember) {
-      tell(`The group is out of reach for the moment. Not delivered: ${unheard.shift()}`);
+      lost.push(...unheard.splice(0, 1)); // the server answers in order
+      tell(`The group is out of reach for the moment. ${takeLost()}`);
       return;
     }
     history.replaceState(null, "", location.pathname);

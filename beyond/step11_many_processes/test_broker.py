@@ -4,12 +4,14 @@ import asyncio
 import logging
 import secrets
 import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from pytest_aiohttp import AiohttpServer
 
-from .broker import NatsBroker, UnavailableError
+from .broker import Broker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .processes import start_broker
 from .test_limits import CUT_OFF, LONG, LONG_TEXTS, create_bad_client, stop_reading
@@ -42,44 +44,48 @@ async def port2(aiohttp_server: AiohttpServer, new_broker: BrokerFactory) -> int
     return (await start_server(aiohttp_server, 0, limits, new_broker())).port or 0
 
 
+@asynccontextmanager
+async def connect(*brokers: Broker) -> AsyncIterator[None]:
+    """Connect to the broker, and disconnect whatever happens."""
+    async with AsyncExitStack() as stack:
+        for broker in brokers:
+            await broker.start()
+            stack.push_async_callback(broker.stop)
+        yield
+
+
 async def test_publish_to_others_in_order(new_broker: BrokerFactory) -> None:
     brokers = [new_broker(), new_broker(), new_broker()]
     heard: list[asyncio.Queue[bytes]] = [asyncio.Queue() for _ in brokers]
-    for broker, queue in zip(brokers, heard, strict=True):
-        await broker.start()
-        await broker.subscribe("A", queue.put)
-    await brokers[2].unsubscribe("A")
+    async with connect(*brokers):
+        for broker, queue in zip(brokers, heard, strict=True):
+            await broker.subscribe("A", queue.put)
+        await brokers[2].unsubscribe("A")
 
-    await brokers[2].publish("A", "first")
-    assert await bounded(heard[0].get(), "the first message") == b"first"
-    for text in TEXTS:
-        await brokers[0].publish("A", text)
-    await brokers[0].publish("B", "elsewhere")
+        await brokers[2].publish("A", "first")
+        assert await bounded(heard[0].get(), "the first message") == b"first"
+        for text in TEXTS:
+            await brokers[0].publish("A", text)
+        await brokers[0].publish("B", "elsewhere")
 
-    texts = ["first", *TEXTS]
-    messages = [await bounded(heard[1].get(), "the next message") for _ in texts]
+        texts = ["first", *TEXTS]
+        messages = [await bounded(heard[1].get(), "the next message") for _ in texts]
+
     assert messages == [text.encode() for text in texts]
-    for broker in brokers:
-        await broker.stop()
     assert [queue.qsize() for queue in heard] == [0, 0, 0]
 
 
 async def test_ask_who_has_subscribed(new_broker: BrokerFactory) -> None:
     broker1, broker2 = new_broker(), new_broker()
-    await broker1.start()
-    await broker2.start()
-
-    for name in TEXTS:
-        await broker1.subscribe("A", asyncio.Queue[bytes]().put, name)
-        assert await broker2.ask("A") == name
-        with pytest.raises(UnavailableError):
-            await broker1.ask("A")  # nobody else has
-        await broker1.unsubscribe("A")
-        with pytest.raises(UnavailableError):  # at once
-            await bounded(broker2.ask("A"), "the news that nobody has", timeout=0.4)
-
-    await broker1.stop()
-    await broker2.stop()
+    async with connect(broker1, broker2):
+        for name in TEXTS:
+            await broker1.subscribe("A", asyncio.Queue[bytes]().put, name)
+            assert await broker2.ask("A") == name
+            with pytest.raises(UnavailableError):
+                await broker1.ask("A")  # nobody else has
+            await broker1.unsubscribe("A")
+            with pytest.raises(UnavailableError):  # at once
+                await bounded(broker2.ask("A"), "the news that nobody has", timeout=0.4)
 
 
 async def test_members_on_two_servers(port2: int) -> None:
@@ -260,20 +266,19 @@ async def test_broadcast_to_clients_of_both_servers(port2: int) -> None:
 
 async def test_bad_group_ids(port2: int, new_broker: BrokerFactory) -> None:
     stranger = new_broker()
-    await stranger.start()
-    # NATS would find this one, whatever is asked for.
-    await stranger.subscribe("groups.>", asyncio.Queue[bytes]().put, "a bad group")
     async with (
+        connect(stranger),
         create_socket_client(PORT) as client1,
         create_socket_client(port2) as client2,
     ):
+        # NATS would find this one, whatever is asked for.
+        await stranger.subscribe("groups.>", asyncio.Queue[bytes]().put, "a bad group")
         group_id = await create_group(client1)
         bad_ids = [*BAD_IDS, f"{group_id}\n", f"{group_id}.x", f" {group_id}"]
         for bad_id in bad_ids:
             for request in join, leave, message:
                 await send(client2, request(bad_id))
         await send(client1, message(group_id))
-    await stranger.stop()
 
     assert client1.messages == [group_message(group_id)]
     assert client2.messages == [
@@ -285,8 +290,8 @@ async def test_broker_message_that_is_none_is_dropped(
     port2: int, new_broker: BrokerFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger = new_broker()
-    await stranger.start()
     async with (
+        connect(stranger),
         create_socket_client(PORT) as client1,
         create_socket_client(port2) as client2,
     ):
@@ -300,7 +305,6 @@ async def test_broker_message_that_is_none_is_dropped(
             for client in client1, client2:
                 await client.wait_for_message(echo("HI"))
                 client.messages.remove(echo("HI"))
-    await stranger.stop()
 
     assert client1.messages == client2.messages == []
     problems = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -341,11 +345,11 @@ async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
             await join_group(client2, group_id)
             unknown_id = secrets.token_urlsafe()
 
-            nats.process.send_signal(signal.SIGSTOP)
+            nats.send_signal(signal.SIGSTOP)
             for request in create("C"), join(unknown_id), leave(left_id):
                 await send(client1, request)
             await send(client1, message(group_id))
-            nats.process.send_signal(signal.SIGCONT)
+            nats.send_signal(signal.SIGCONT)
             await client2.wait_for_message(group_message(group_id))
 
     assert client1.messages == [
@@ -360,18 +364,16 @@ async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
 async def test_subscription_that_a_stuck_broker_refused() -> None:
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
-        await broker1.start()
-        await broker2.start()
-        nats.process.send_signal(signal.SIGSTOP)
-        with pytest.raises(UnavailableError):
-            await bounded(broker1.subscribe("A", asyncio.Queue[bytes]().put), "a no")
-        nats.process.send_signal(signal.SIGCONT)
-        await broker1.settle()
+        async with connect(broker1, broker2):
+            nats.send_signal(signal.SIGSTOP)
+            subscribing = broker1.subscribe("A", asyncio.Queue[bytes]().put)
+            with pytest.raises(UnavailableError):
+                await bounded(subscribing, "an error")
+            nats.send_signal(signal.SIGCONT)
+            await broker1.settle()
 
-        with pytest.raises(UnavailableError):  # it was taken back
-            await bounded(broker2.ask("A"), "the news that nobody has")
-        await broker1.stop()
-        await broker2.stop()
+            with pytest.raises(UnavailableError):  # it was taken back
+                await bounded(broker2.ask("A"), "the news that nobody has")
 
 
 class CountingBroker(NatsBroker):

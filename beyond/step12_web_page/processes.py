@@ -51,8 +51,14 @@ class Process:
 
         Raises `subprocess.TimeoutExpired` when the process goes on for 2 seconds.
         """
-        self.process.send_signal(signal_number)
+        self.send_signal(signal_number)
         return self.wait()
+
+    def send_signal(self, signal_number: int) -> None:
+        """Send a signal; on return from `SIGSTOP` the process does nothing more."""
+        self.process.send_signal(signal_number)
+        if signal_number == signal.SIGSTOP:  # its threads stop a moment later
+            os.waitpid(self.process.pid, os.WUNTRACED)
 
     def wait(self, timeout: float = STOP) -> tuple[int, str]:
         """Wait until it ends by itself, and return the same."""

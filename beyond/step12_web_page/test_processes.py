@@ -205,7 +205,7 @@ async def test_groups_begin_and_end_after_each_time() -> None:
 def test_broker_is_missing_at_the_start(broker_is: str) -> None:
     with start_broker() as broker:
         url = f"nats://127.0.0.1:{broker.port}"
-        broker.process.send_signal(BROKER_SIGNALS[broker_is])
+        broker.send_signal(BROKER_SIGNALS[broker_is])
 
         with start_process(url) as process:
             assert process.wait(timeout=3) == (1, f"no broker at {url} (NATS_URL)\n")
@@ -229,7 +229,7 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
             async with create_socket_client(process.port) as client:
                 for _ in range(10):  # to leave each of them takes a moment
                     await create_group(client)
-                broker.process.send_signal(BROKER_SIGNALS[broker_is])
+                broker.send_signal(BROKER_SIGNALS[broker_is])
                 code, output = process.end(signal.SIGINT)
 
     assert code == 0

@@ -100,8 +100,7 @@ function isWished(type, groupId) {
 
 function want(request) {
   wish = request;
-  send(wish);
-  const isLost = socket.readyState === WebSocket.CLOSED;
+  const isLost = !send(wish) && $("status").textContent === "disconnected";
   tell(isLost ? "This has to wait for the connection." : "");
 }
 

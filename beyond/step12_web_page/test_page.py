@@ -518,6 +518,26 @@ async def test_wish_waits_for_the_connection(
         await expect(title).to_be_visible(timeout=30_000)
 
 
+async def test_wish_waits_for_an_attempt(browser: Browser) -> None:
+    attempts: list[WebSocketRoute] = []
+
+    async def hold_attempt(socket: WebSocketRoute) -> None:
+        attempts.append(socket)
+        if len(attempts) > 1:
+            await asyncio.Event().wait()
+
+    async with open_page(browser, "about:blank") as page:
+        await page.route_web_socket("**/ws", hold_attempt)
+        await open_without_time(page)
+        await expect(status(page)).to_have_text("connected")
+        await attempts[0].close()
+        await expect(status(page)).to_have_text("disconnected")
+        await page.clock.run_for(500)
+        await page.get_by_label("Group name").fill("A")
+        await page.get_by_role("button", name="Create").click()
+        await expect(page.get_by_text("This has to wait")).to_be_visible()
+
+
 async def test_history(browser: Browser) -> None:
     async with open_page(browser) as page, create_socket_client(PORT) as client:
         await create_group(page)
@@ -582,15 +602,18 @@ async def test_long_conversation(browser: Browser) -> None:
 
 async def test_pauses_between_attempts_grow(browser: Browser) -> None:
     attempts: list[WebSocketRoute] = []
+    openings = asyncio.Semaphore(0)
 
-    def note_attempt(socket: WebSocketRoute) -> None:
+    async def hold_attempt(socket: WebSocketRoute) -> None:
         attempts.append(socket)
+        await openings.acquire()  # open while time goes on, it would be a good one
 
     async with open_page(browser, "about:blank") as page:
-        await page.route_web_socket("**/ws", note_attempt)
+        await page.route_web_socket("**/ws", hold_attempt)
         await open_without_time(page)
         pause, early = 500, 0  # milliseconds, attempts
         for number in range(1, 11):
+            openings.release()
             await expect(status(page)).to_have_text("connected")
             assert len(attempts) == number
             await attempts[-1].close()

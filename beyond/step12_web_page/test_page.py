@@ -596,7 +596,7 @@ async def test_long_conversation(browser: Browser) -> None:
         for number in range(1, 1002):
             value = {"groupId": group_id, "groupMessage": f"{number}"}
             await client.send_json({"type": "MESSAGE_GROUP", "value": value})
-        await expect(messages(page).last).to_have_text("1001")
+        await expect(messages(page).last).to_have_text("1001", timeout=30_000)
 
         await expect(messages(page)).to_have_count(1000)
         await expect(messages(page).first).to_have_text("2")

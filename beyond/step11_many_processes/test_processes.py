@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from .processes import Process, start_broker, start_process
+from .processes import START, Process, start_broker, start_process
 from .test_server import (
     create,
     create_group,
@@ -208,7 +208,7 @@ def test_broker_is_missing_at_the_start(broker_is: str) -> None:
         broker.send_signal(BROKER_SIGNALS[broker_is])
 
         with start_process(url) as process:
-            assert process.wait(timeout=3) == (1, f"no broker at {url} (NATS_URL)\n")
+            assert process.wait(START) == (1, f"no broker at {url} (NATS_URL)\n")
 
 
 def test_broker_arrives_after_the_server() -> None:

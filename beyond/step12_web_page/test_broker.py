@@ -332,6 +332,17 @@ async def test_message_too_large_for_the_broker(
     assert client2.messages == [group_message(group_id)]
 
 
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGKILL, signal.SIGSTOP], ids=["away", "stuck"]
+)
+async def test_broker_is_missing_at_the_start(signal_number: int) -> None:
+    with start_broker() as nats:
+        broker = NatsBroker(f"nats://127.0.0.1:{nats.port}")
+        nats.send_signal(signal_number)
+        with pytest.raises(UnavailableError, match="no broker at"):
+            await bounded(broker.start(), "an error", timeout=3)
+
+
 async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]

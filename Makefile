@@ -20,6 +20,7 @@ ready = $(patsubst beyond/%,beyond/.venv/ready-%,$(patsubst step%,.venv/ready,$(
 TOOLS := tools/.venv/bin
 COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
 TEXTS := README.md $(wildcard beyond/README.md)
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/beyond/.venv/hypothesis
 
 .PHONY: help test beyond cluster screenshot check readme bench order soak clean mutants-utils \
 	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n) spread$(n)) \

@@ -383,7 +383,7 @@ async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
             await bad_client.send_json(echo(largest_text + "x"))
 
     assert client.messages == [unavailable("one too many"), echo(largest_text)]
-    # What no test can wait for is at least what the docstring of `Limits` asks for.
+    # No test waits for these. It sees only that they keep to the docstring of `Limits`.
     assert 500 < limits.clients < 1024
     assert 50 * limits.message_size < limits.backlog < 2**21
     assert 10 < limits.heartbeat < 60

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from threading import Timer
@@ -35,16 +37,22 @@ class Process:
         """The port it listens on: to ask for it waits until the process is ready."""
         assert self.process.stdout
         output = []
-        timer = Timer(START, self.process.kill)
-        timer.start()
-        try:
+        with self.kill_after(START):
             for line in self.process.stdout:
                 output.append(line)
                 if found := re.search(self.ready, line):
                     return int(found[1])
+        raise RuntimeError(f"no line matches {self.ready!r}:\n{''.join(output)}")
+
+    @contextmanager
+    def kill_after(self, seconds: float) -> Iterator[None]:
+        """Kill the process when the `with` block takes longer."""
+        timer = Timer(seconds, self.process.kill)
+        timer.start()
+        try:
+            yield
         finally:
             timer.cancel()
-        raise RuntimeError(f"no line matches {self.ready!r}:\n{''.join(output)}")
 
     def end(self, signal_number: int) -> tuple[int, str]:
         """Send a signal; return the exit code, and the output since it was ready.
@@ -58,7 +66,8 @@ class Process:
         """Send a signal; on return from `SIGSTOP` the process does nothing more."""
         self.process.send_signal(signal_number)
         if signal_number == signal.SIGSTOP:  # its threads stop a moment later
-            os.waitpid(self.process.pid, os.WUNTRACED)
+            with self.kill_after(STOP):
+                os.waitpid(self.process.pid, os.WUNTRACED)
 
     def wait(self, timeout: float = STOP) -> tuple[int, str]:
         """Wait until it ends by itself, and return the same."""

@@ -341,6 +341,7 @@ async def test_broker_is_missing_at_the_start(signal_number: int) -> None:
         nats.send_signal(signal_number)
         with pytest.raises(UnavailableError, match="no broker at"):
             await bounded(broker.start(), "an error", timeout=3)
+        assert broker.client.is_closed  # it does not go on trying
 
 
 async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:

@@ -6,12 +6,12 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .server import create_websocket_server
-from .utils import compute_port, explain_busy_port
+from .utils import TIMEOUT, compute_port
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-OPENING_TIMEOUT = ClientTimeout(total=1)  # second
-TIMEOUT = ClientWSTimeout(ws_receive=1, ws_close=1)  # seconds
+OPENING_TIMEOUT = ClientTimeout(total=TIMEOUT)
+CLIENT_TIMEOUT = ClientWSTimeout(ws_receive=TIMEOUT, ws_close=TIMEOUT)
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,8 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app)
-    with explain_busy_port(PORT):
-        # A server that stops waits for its clients, by default for 2 x 60 seconds.
-        return await aiohttp_server(app, port=PORT, shutdown_timeout=0.1)
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    return await aiohttp_server(app, port=PORT, shutdown_timeout=0.1)
 
 
 async def test_server_echoes_the_message_it_receives_from_client() -> None:
@@ -29,7 +28,7 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 
     async with ClientSession(timeout=OPENING_TIMEOUT) as session:
         # Create test client
-        client = await session.ws_connect(URL, timeout=TIMEOUT)
+        client = await session.ws_connect(URL, timeout=CLIENT_TIMEOUT)
 
         # Send client message
         await client.send_str(test_message)
@@ -45,7 +44,7 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 
 async def test_server_echoes_bytes_as_bytes() -> None:
     async with ClientSession(timeout=OPENING_TIMEOUT) as session:
-        client = await session.ws_connect(URL, timeout=TIMEOUT)
+        client = await session.ws_connect(URL, timeout=CLIENT_TIMEOUT)
 
         await client.send_bytes(b"\x00\xff")
         response_message = await client.receive_bytes()

@@ -2,14 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from errno import EACCES, EADDRINUSE
 from pathlib import Path
-from traceback import clear_frames
-from warnings import catch_warnings
 
 import pytest
+
+# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 
 
 def compute_port() -> int:
@@ -19,21 +17,9 @@ def compute_port() -> int:
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
-    base_port = int(os.environ.get("BASE_PORT") or "3000")
+    base_port = os.environ.get("BASE_PORT") or "3000"
+    if not base_port.isdecimal():
+        pytest.fail(f"BASE_PORT is no number: {base_port!r}", pytrace=False)
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
-    return base_port + 100 * worker + (int(step[1]) if step else 0)
-
-
-@contextmanager
-def explain_busy_port(port: int) -> Iterator[None]:
-    """Fail the test in one line when its server cannot listen on `port`."""
-    try:
-        yield
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno not in (EACCES, EADDRINUSE):
-            raise
-        with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
-            clear_frames(error.__traceback__)
-        problem = f"no server on port {port} (BASE_PORT sets another): {error}"
-        raise pytest.fail.Exception(problem, pytrace=False) from None
+    return int(base_port) + 100 * worker + (int(step[1]) if step else 0)

@@ -1,22 +1,31 @@
 """Integration tests of the WebSocket server."""
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, ClientWSTimeout, WSCloseCode
+from aiohttp import ClientSession, ClientTimeout, ClientWSTimeout, WSCloseCode, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .utils import SocketState, compute_port, start_server, wait_for_socket_state
+from .server import create_websocket_server
+from .utils import (
+    TIMEOUT,
+    SocketState,
+    compute_port,
+    start_server,
+    wait_for_socket_state,
+)
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-OPENING_TIMEOUT = ClientTimeout(total=1)  # second
-TIMEOUT = ClientWSTimeout(ws_receive=1, ws_close=1)  # seconds
+OPENING_TIMEOUT = ClientTimeout(total=TIMEOUT)
+CLIENT_TIMEOUT = ClientWSTimeout(ws_receive=TIMEOUT, ws_close=TIMEOUT)
 
 
 @pytest.fixture(autouse=True)
 async def server(aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_server_echoes_the_message_it_receives_from_client() -> None:
@@ -24,7 +33,7 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 
     async with ClientSession(timeout=OPENING_TIMEOUT) as session:
         # Create test client
-        client = await session.ws_connect(URL, timeout=TIMEOUT)
+        client = await session.ws_connect(URL, timeout=CLIENT_TIMEOUT)
         await wait_for_socket_state(client, SocketState.OPEN)
 
         # Send client message
@@ -42,7 +51,7 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 
 async def test_server_echoes_bytes_as_bytes() -> None:
     async with ClientSession(timeout=OPENING_TIMEOUT) as session:
-        client = await session.ws_connect(URL, timeout=TIMEOUT)
+        client = await session.ws_connect(URL, timeout=CLIENT_TIMEOUT)
         await wait_for_socket_state(client, SocketState.OPEN)
 
         await client.send_bytes(b"\x00\xff")

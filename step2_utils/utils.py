@@ -1,15 +1,14 @@
 """Utilities for the tests of a WebSocket server."""
 
 import asyncio
+import gc
 import os
 import re
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from enum import Enum
 from errno import EACCES, EADDRINUSE
 from pathlib import Path
-from traceback import clear_frames
-from typing import TypeVar
+from typing import Any, TypeVar
 from warnings import catch_warnings
 
 import pytest
@@ -17,10 +16,9 @@ from aiohttp import ClientWebSocketResponse, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .server import create_websocket_server
-
 __tracebackhide__ = True  # in pytest's reports, whose subject is the test
-TIMEOUT = 1  # second
+# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
 
@@ -38,36 +36,37 @@ def compute_port() -> int:
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
     The article's `3000 + Number(process.env.JEST_WORKER_ID)`.
     """
-    base_port = int(os.environ.get("BASE_PORT") or "3000")
+    base_port = os.environ.get("BASE_PORT") or "3000"
+    if not base_port.isdecimal():
+        pytest.fail(f"BASE_PORT is no number: {base_port!r}", pytrace=False)
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
-    return base_port + 100 * worker + (int(step[1]) if step else 0)
+    return int(base_port) + 100 * worker + (int(step[1]) if step else 0)
 
 
-@contextmanager
-def explain_busy_port(port: int) -> Iterator[None]:
-    """Fail the test in one line when its server cannot listen on `port`."""
+async def start_server(
+    aiohttp_server: AiohttpServer, app: web.Application, port: int, **options: Any
+) -> TestServer:
+    """Start `app` on `port` and return its server; pytest-aiohttp stops it.
+
+    `options` are those of `aiohttp_server`. A port that cannot be had fails the test in
+    one line. The article's `startServer`.
+    """
+    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    options = {"shutdown_timeout": 0.1, **options}
     try:
-        yield
+        server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno not in (EACCES, EADDRINUSE):
+        if getattr(error, "errno", EADDRINUSE) not in (EACCES, EADDRINUSE):
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
-            clear_frames(error.__traceback__)
+            error.__traceback__ = None
+            gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
-
-
-async def start_server(aiohttp_server: AiohttpServer, port: int) -> TestServer:
-    """Start a server on `port` and return it; pytest-aiohttp stops it after the test.
-
-    The article's `startServer`.
-    """
-    app = web.Application()
-    create_websocket_server(app)
-    with explain_busy_port(port):
-        # A server that stops waits for its clients, by default for 2 x 60 seconds.
-        return await aiohttp_server(app, port=port, shutdown_timeout=0.1)
+    # TestServer cancels the handler of a client that leaves; run_app() lets it finish.
+    server.handler.handler_cancellation = False
+    return server
 
 
 async def bounded(
@@ -78,10 +77,12 @@ async def bounded(
     Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
     """
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        raise TimeoutError(f"waited {timeout} s for {what}") from None
+        if not limit.expired():  # then it is the awaitable's own
+            raise
+        raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
 
 async def wait_for_socket_state(
@@ -89,12 +90,15 @@ async def wait_for_socket_state(
 ) -> None:
     """Wait until `socket` is in `state`.
 
-    Raises `TimeoutError` when that takes more than `timeout` seconds.
+    Raises `TimeoutError` when that takes more than `timeout` seconds,
+    `ConnectionError` when it cannot happen any more.
     The article's `waitForSocketState`.
     """
 
     async def poll() -> None:
         while socket.closed is not state.value:
+            if socket.closed:
+                raise ConnectionError(f"the socket is CLOSED, not {state.name}")
             await asyncio.sleep(0.001)
 
     await bounded(poll(), f"the socket to be {state.name}", timeout)

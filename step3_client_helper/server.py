@@ -15,12 +15,15 @@ def create_websocket_server(app: web.Application) -> None:
     async def handle_connection(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        async for message in socket:
-            match message.type:
-                case WSMsgType.TEXT:
-                    await socket.send_str(message.data)
-                case WSMsgType.BINARY:
-                    await socket.send_bytes(message.data)
+        try:
+            async for message in socket:
+                match message.type:
+                    case WSMsgType.TEXT:
+                        await socket.send_str(message.data)
+                    case WSMsgType.BINARY:
+                        await socket.send_bytes(message.data)
+        except ConnectionError:
+            pass  # the client has gone while it was being answered
         return socket
 
     app.router.add_get("/", handle_connection)

@@ -41,9 +41,12 @@ def create_websocket_server(app: web.Application) -> None:
     async def handle_connection(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        async for message in socket:
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                await answer(socket, parse(message.data))
+        try:
+            async for message in socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    await answer(socket, parse(message.data))
+        except ConnectionError:
+            pass  # the client has gone while it was being answered
         return socket
 
     app.router.add_get("/", handle_connection)

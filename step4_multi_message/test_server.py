@@ -1,10 +1,17 @@
 """Integration tests of the WebSocket server."""
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
+from .server import create_websocket_server
 from .utils import (
+    TIMEOUT,
     SocketState,
     compute_port,
     create_socket_client,
@@ -49,10 +56,31 @@ INVALID_MESSAGES = {
 }
 
 
+@pytest.fixture
+async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Fail the test when the server has logged an error, or when a handler never ends.
+
+    Ask for it before the server: then the server has stopped when this looks.
+    """
+    yield
+    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+    if handlers:
+        await asyncio.wait(handlers, timeout=TIMEOUT)
+    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    for phase in ("setup", "call", "teardown"):
+        records = caplog.get_records(phase)
+        errors = [record for record in records if record.levelno >= logging.ERROR]
+        problems |= {f"the server logged: {error.getMessage()}" for error in errors}
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
 @pytest.fixture(autouse=True)
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:

@@ -1,17 +1,24 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import ClientSession, ClientWebSocketResponse, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
+from .server import create_websocket_server
 from .utils import (
+    TIMEOUT,
     SocketState,
+    bounded,
     compute_port,
     create_socket_client,
+    settle,
     start_server,
     wait_for_socket_state,
 )
@@ -56,10 +63,31 @@ INVALID_MESSAGES = {
 }
 
 
+@pytest.fixture
+async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Fail the test when the server has logged an error, or when a handler never ends.
+
+    Ask for it before the server: then the server has stopped when this looks.
+    """
+    yield
+    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+    if handlers:
+        await asyncio.wait(handlers, timeout=TIMEOUT)
+    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    for phase in ("setup", "call", "teardown"):
+        records = caplog.get_records(phase)
+        errors = [record for record in records if record.levelno >= logging.ERROR]
+        problems |= {f"the server logged: {error.getMessage()}" for error in errors}
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
 @pytest.fixture(autouse=True)
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:
@@ -161,20 +189,22 @@ async def test_broadcast_to_whoever_is_connected() -> None:
     async with create_socket_client(PORT) as (client1, messages1):
         for _ in range(2):
             async with (
-                create_socket_client(PORT) as (_, messages2),
+                create_socket_client(PORT) as (client2, messages2),
                 create_socket_client(PORT) as (client3, messages3),
             ):
-                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
                 for text in TEXTS:
-                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
-                await client3.send_json({"type": "ECHO", "value": "for 3"})
-            # Client 3 leaves first: when it has left, all that it sent is dealt with.
-            assert messages3 == [*["for 3"] * 3, *TEXTS, "for 3"]
-            assert messages2 == TEXTS
+                    await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await settle(client2)
+                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
+            assert messages2 == [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+            assert messages3 == [*TEXTS, "from 3"]
         await client1.send_str("This is an invalid message")
         await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    assert messages1 == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+    news = [*TEXTS, "from 3"]
+    assert messages1 == [*news, *news, "INVALID_MESSAGE", "for who is left"]
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
@@ -188,8 +218,8 @@ async def test_broadcast_skips_disconnected_clients() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (
-        create_socket_client(PORT, close_after=1) as (client1, messages1),
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(PORT) as (client1, messages1),
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
@@ -197,12 +227,65 @@ async def test_broadcast_skips_disconnected_clients() -> None:
         async with create_socket_client(PORT) as (client2, messages2):
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
+            # The server hears of it all at once: the messages, and ten clients cut off.
             await client1.send_json(test_message)
-            # The server hears of it all at once: the message, and ten clients cut off.
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             for client in vanishing_clients:
                 cut_off(client)
-            await wait_for_socket_state(client1, SocketState.CLOSED)
+            await settle(client1)
             await client2.send_json(test_message)
 
-    assert messages1 == [test_message["value"]]
+    assert messages1 == [test_message["value"]] * 2
     assert messages2 == [test_message["value"]] * 2
+
+
+async def test_client_comes_while_a_broadcast_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+    send_str = web.WebSocketResponse.send_str
+
+    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+        is_waiting.set()
+        await may_go_on.wait()
+        await send_str(socket, text)
+
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (_, messages2),
+    ):
+        # From now on each send has to wait, as if the client's buffers were full.
+        monkeypatch.setattr(web.WebSocketResponse, "send_str", wait)
+        await client1.send_json(test_message)
+        await bounded(is_waiting.wait(), "the server to send")
+        async with create_socket_client(PORT):
+            may_go_on.set()
+            await settle(client1)
+            await client1.send_json(test_message)
+
+    assert messages1 == messages2 == [test_message["value"]] * 2
+
+
+def count_connections() -> int:
+    """Return how many connections the servers in this process have not forgotten."""
+    gc.collect()
+    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+
+
+async def test_server_forgets_clients_that_have_gone() -> None:
+    connections = count_connections()
+
+    async with (
+        create_socket_client(PORT),
+        asyncio.timeout(2 * TIMEOUT),
+        ClientSession() as session,
+    ):
+        client2 = await session.ws_connect(URL)
+        cut_off(client2)
+
+    async def forget() -> None:
+        while count_connections() > connections:
+            await asyncio.sleep(0.001)
+
+    await bounded(forget(), "the server to forget its clients")

@@ -1,18 +1,25 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
+import gc
 import json
+import logging
+from collections.abc import AsyncIterator
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import ClientSession, ClientWebSocketResponse, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
+from .server import create_websocket_server
 from .utils import (
+    TIMEOUT,
     SocketState,
+    bounded,
     compute_port,
     create_socket_client,
+    settle,
     start_server,
     wait_for_messages,
     wait_for_socket_state,
@@ -99,20 +106,37 @@ DIALOGUES = {
 }
 
 
-async def send(
-    client: ClientWebSocketResponse, request: object, *lists: list[str | bytes]
-) -> None:
-    """Send a request, and wait until each of `lists` has one message more."""
-    counts = [len(messages) + 1 for messages in lists]
+async def send(client: ClientWebSocketResponse, request: object) -> None:
+    """Send a request, and wait until the server has dealt with it."""
     await client.send_json(request)
-    for messages, count in zip(lists, counts, strict=True):
-        await wait_for_messages(messages, count)
+    await settle(client)
+
+
+@pytest.fixture
+async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Fail the test when the server has logged an error, or when a handler never ends.
+
+    Ask for it before the server: then the server has stopped when this looks.
+    """
+    yield
+    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+    if handlers:
+        await asyncio.wait(handlers, timeout=TIMEOUT)
+    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    for phase in ("setup", "call", "teardown"):
+        records = caplog.get_records(phase)
+        errors = [record for record in records if record.levelno >= logging.ERROR]
+        problems |= {f"the server logged: {error.getMessage()}" for error in errors}
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:
@@ -214,20 +238,22 @@ async def test_broadcast_to_whoever_is_connected() -> None:
     async with create_socket_client(PORT) as (client1, messages1):
         for _ in range(2):
             async with (
-                create_socket_client(PORT) as (_, messages2),
+                create_socket_client(PORT) as (client2, messages2),
                 create_socket_client(PORT) as (client3, messages3),
             ):
-                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
                 for text in TEXTS:
-                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
-                await client3.send_json({"type": "ECHO", "value": "for 3"})
-            # Client 3 leaves first: when it has left, all that it sent is dealt with.
-            assert messages3 == [*["for 3"] * 3, *TEXTS, "for 3"]
-            assert messages2 == TEXTS
+                    await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await settle(client2)
+                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
+            assert messages2 == [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+            assert messages3 == [*TEXTS, "from 3"]
         await client1.send_str("This is an invalid message")
         await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    assert messages1 == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+    news = [*TEXTS, "from 3"]
+    assert messages1 == [*news, *news, "INVALID_MESSAGE", "for who is left"]
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
@@ -241,8 +267,8 @@ async def test_broadcast_skips_disconnected_clients() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (
-        create_socket_client(PORT, close_after=1) as (client1, messages1),
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(PORT) as (client1, messages1),
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
@@ -250,15 +276,81 @@ async def test_broadcast_skips_disconnected_clients() -> None:
         async with create_socket_client(PORT) as (client2, messages2):
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
+            # The server hears of it all at once: the messages, and ten clients cut off.
             await client1.send_json(test_message)
-            # The server hears of it all at once: the message, and ten clients cut off.
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             for client in vanishing_clients:
                 cut_off(client)
-            await wait_for_socket_state(client1, SocketState.CLOSED)
+            await settle(client1)
             await client2.send_json(test_message)
 
-    assert messages1 == [test_message["value"]]
+    assert messages1 == [test_message["value"]] * 2
     assert messages2 == [test_message["value"]] * 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"type": "ECHO_TO_ALL", "value": "HI"}, message("A")],
+    ids=["all", "group"],
+)
+async def test_client_comes_while_a_broadcast_waits(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object]
+) -> None:
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+    send_str = web.WebSocketResponse.send_str
+
+    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+        is_waiting.set()
+        await may_go_on.wait()
+        await send_str(socket, text)
+
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(PORT) as (client2, messages2),
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+
+        # From now on each send has to wait, as if the client's buffers were full.
+        monkeypatch.setattr(web.WebSocketResponse, "send_str", wait)
+        await client1.send_json(request_)
+        await bounded(is_waiting.wait(), "the server to send")
+        async with create_socket_client(PORT) as (client3, _):
+            is_waiting.clear()
+            await client3.send_json(join("A"))
+            await bounded(is_waiting.wait(), "the server to answer")
+            may_go_on.set()
+            await settle(client1)
+            await client1.send_json(request_)
+
+    assert messages1[1:] == messages2[1:] == ["HI", "HI"]
+
+
+def count_connections() -> int:
+    """Return how many connections the servers in this process have not forgotten."""
+    gc.collect()
+    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+
+
+async def test_server_forgets_clients_that_have_gone() -> None:
+    connections = count_connections()
+
+    async with (
+        create_socket_client(PORT) as (client1, _),
+        asyncio.timeout(2 * TIMEOUT),
+        ClientSession() as session,
+    ):
+        await send(client1, create("A"))
+        client2 = await session.ws_connect(URL)
+        await client2.send_json(join("A"))
+        await client2.receive()
+        cut_off(client2)
+
+    async def forget() -> None:
+        while count_connections() > connections:
+            await asyncio.sleep(0.001)
+
+    await bounded(forget(), "the server to forget its clients")
 
 
 @pytest.mark.parametrize(("requests", "replies"), DIALOGUES.values(), ids=DIALOGUES)
@@ -303,16 +395,16 @@ async def test_members_of_two_groups() -> None:
         create_socket_client(PORT) as (client4, messages4),
         create_socket_client(PORT) as (client5, messages5),
     ):
-        await send(client1, create("A"), messages1)
-        await send(client5, create("B"), messages5)
-        await send(client2, join("A"), messages2)
-        await send(client3, join("A"), messages3)
-        await send(client4, join("A"), messages4)
+        await send(client1, create("A"))
+        await send(client5, create("B"))
+        await send(client2, join("A"))
+        await send(client3, join("A"))
+        await send(client4, join("A"))
 
         for text in TEXTS:
             for client in client1, client2, client3, client4:
-                await send(client, message("A", text), messages1, messages4)
-            await send(client5, message("B", text), messages5)
+                await send(client, message("A", text))
+            await send(client5, message("B", text))
 
     assert messages1[1:] == [text for text in TEXTS for _ in range(4)]
     assert messages2[1:] == messages3[1:] == messages4[1:] == messages1[1:]
@@ -325,15 +417,15 @@ async def test_outsiders_are_refused_and_change_no_group() -> None:
         create_socket_client(PORT) as (client2, messages2),
         create_socket_client(PORT) as (client3, messages3),
     ):
-        await send(client1, create("A"), messages1)
-        await send(client2, create("B"), messages2)
+        await send(client1, create("A"))
+        await send(client2, create("B"))
 
-        for client, messages in [(client2, messages2), (client3, messages3)] * 2:
+        for client in [client2, client3] * 2:
             await client.send_json(message("A", "from outside"))
-            await send(client, create("A"), messages)
-            await send(client, join("C"), messages)
-        await send(client1, message("A", "to A"), messages1)
-        await send(client2, message("B", "to B"), messages2)
+            await send(client, create("A"))
+            await send(client, join("C"))
+        await send(client1, message("A", "to A"))
+        await send(client2, message("B", "to B"))
 
     assert messages1[1:] == ["to A"]
     assert messages2[1:] == ["GROUP_UNAVAILABLE"] * 4 + ["to B"]
@@ -348,17 +440,17 @@ async def test_move_to_another_group(move: dict[str, object]) -> None:
         create_socket_client(PORT) as (client3, messages3),
         create_socket_client(PORT) as (client4, messages4),
     ):
-        await send(client4, create("B"), messages4)
-        await send(client1, create("A"), messages1)
-        await send(client2, join("A"), messages2)
-        await send(client3, join("A"), messages3)
+        await send(client4, create("B"))
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client3, join("A"))
 
-        await send(client1, move, messages1)
-        await send(client2, message("A", "without 1"), messages2, messages3)
+        await send(client1, move)
+        await send(client2, message("A", "without 1"))
         await client1.send_json(message("A", "from outside"))
-        await send(client1, join("A"), messages1)
-        await send(client1, message("A", "back"), messages1, messages2, messages3)
-        await send(client4, message("B", "to B"), messages4)
+        await send(client1, join("A"))
+        await send(client1, message("A", "back"))
+        await send(client4, message("B", "to B"))
 
     assert messages1[2:] == ["A", "back"]
     assert messages2[1:] == ["without 1", "back"]
@@ -367,18 +459,18 @@ async def test_move_to_another_group(move: dict[str, object]) -> None:
 
 
 async def test_group_outlives_its_members() -> None:
-    async with create_socket_client(PORT) as (client1, messages1):
-        await send(client1, create("A"), messages1)
+    async with create_socket_client(PORT) as (client1, _):
+        await send(client1, create("A"))
     async with create_socket_client(PORT) as (client2, messages2):
-        await send(client2, create("A"), messages2)
+        await send(client2, create("A"))
         for _ in range(2):
             async with create_socket_client(PORT) as (client3, messages3):
-                await send(client2, join("A"), messages2)
-                await send(client3, join("A"), messages3)
-                await send(client3, message("A", "two of us"), messages2, messages3)
+                await send(client2, join("A"))
+                await send(client3, join("A"))
+                await send(client3, message("A", "two of us"))
             async with create_socket_client(PORT):
                 pass  # somebody else comes and goes
-            await send(client2, message("A", "alone"), messages2)
+            await send(client2, message("A", "alone"))
 
     assert messages2 == ["GROUP_UNAVAILABLE", *["A", "two of us", "alone"] * 2]
     assert messages3 == ["A", "two of us"]
@@ -393,16 +485,16 @@ async def test_broadcast_to_members_and_others() -> None:
         create_socket_client(PORT) as (client2, messages2),
         create_socket_client(PORT) as (client3, messages3),
     ):
-        await send(client1, create("A"), messages1)
-        await send(client2, join("A"), messages2)
+        await send(client1, create("A"))
+        await send(client2, join("A"))
 
         for _ in range(2):
-            await send(client1, echo, messages1)
-            await send(client1, broadcast, messages1, messages2, messages3)
-            await send(client2, broadcast, messages1, messages2, messages3)
-            await send(client3, echo, messages3)
-            await send(client3, broadcast, messages1, messages2, messages3)
-        await send(client1, message("A"), messages1, messages2)
+            await send(client1, echo)
+            await send(client1, broadcast)
+            await send(client2, broadcast)
+            await send(client3, echo)
+            await send(client3, broadcast)
+        await send(client1, message("A"))
 
     assert messages1[1:] == ["to me", "to all", "to all", "to all"] * 2 + ["HI"]
     assert messages2[1:] == ["to all", "to all", "to all"] * 2 + ["HI"]
@@ -411,39 +503,42 @@ async def test_broadcast_to_members_and_others() -> None:
 
 async def test_message_skips_disconnected_members() -> None:
     async with (
-        create_socket_client(PORT, close_after=2) as (client1, messages1),
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(PORT) as (client1, messages1),
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
-        await send(client1, create("A"), messages1)
+        await send(client1, create("A"))
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
         async with create_socket_client(PORT) as (client2, messages2):
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
-            for client in (client2, *vanishing_clients):
+            await send(client2, join("A"))
+            for client in vanishing_clients:
                 await client.send_json(join("A"))
-            await wait_for_messages(messages2, 1)
+                await client.receive()
 
             await client1.send_json(message("A"))
             for client in vanishing_clients:
                 cut_off(client)
-            await wait_for_socket_state(client1, SocketState.CLOSED)
+            await settle(client1)
             await client2.send_json(message("A"))
 
-    assert messages1[1:] == ["HI"]
+    assert messages1[1:] == ["HI"] * 2
     assert messages2[1:] == ["HI"] * 2
 
 
 async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
-    other_server = await start_server(aiohttp_server, 0)
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(other_server.port or 0) as (client2, messages2),
     ):
-        await send(client1, create("A"), messages1)
-        await send(client2, join("A"), messages2)
-        await send(client2, create("A"), messages2)
-        await send(client1, message("A"), messages1)
-        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"}, messages2)
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client2, create("A"))
+        await send(client1, message("A"))
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
 
     assert messages1 == ["A", "HI"]
     assert messages2 == ["GROUP_UNAVAILABLE", "A", "HO"]

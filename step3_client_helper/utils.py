@@ -15,6 +15,7 @@ from warnings import catch_warnings
 
 import pytest
 from aiohttp import (
+    ClientError,
     ClientSession,
     ClientWebSocketResponse,
     WSCloseCode,
@@ -160,13 +161,12 @@ async def listen(
         raise ConnectionError(f"the server closed {when}, with {code}{reason}")
 
 
-def add_notes(error: BaseException, messages: Messages) -> None:
-    """Let a report say how a client's connection ended, and what had come."""
+def add_note(error: BaseException, messages: Messages) -> None:
+    """Let a report say what a client had received, and how its connection ended."""
     end = messages.listener.done() and messages.listener.exception()
-    if end and end is not error:
-        error.add_note(f"client {messages.number}: {end}")
+    state = f": {end};" if end and end is not error else ""
     received = f"had received {len(messages)}: {reprlib.repr(messages)}"
-    error.add_note(f"client {messages.number} {received}")
+    error.add_note(f"client {messages.number}{state} {received}")
 
 
 @asynccontextmanager
@@ -186,7 +186,10 @@ async def create_socket_client(
     messages = Messages()
     async with ClientSession() as session:
         connecting = session.ws_connect(f"ws://127.0.0.1:{port}")
-        client = await bounded(connecting, "the server to open the connection")
+        try:
+            client = await bounded(connecting, "the server to open the connection")
+        except ClientError as error:
+            raise error.with_traceback(None) from None  # without a page of aiohttp's
         numbers = [other.number for other in open_clients.values()]
         messages.number = max(numbers, default=0) + 1
         messages.listener = asyncio.create_task(listen(client, messages, close_after))
@@ -198,7 +201,7 @@ async def create_socket_client(
             closing = asyncio.gather(send_close(client, messages), ending)
             await bounded(closing, "the server's close frame")
         except BaseException as error:  # pytest.fail() is no Exception
-            add_notes(error, messages)
+            add_note(error, messages)
             raise
         finally:
             del open_clients[client]

@@ -397,9 +397,8 @@ async def test_members_of_two_groups() -> None:
     ):
         await send(client1, create("A"))
         await send(client5, create("B"))
-        await send(client2, join("A"))
-        await send(client3, join("A"))
-        await send(client4, join("A"))
+        for client in client2, client3, client4:
+            await send(client, join("A"))
 
         for text in TEXTS:
             for client in client1, client2, client3, client4:

@@ -81,6 +81,8 @@ def create_websocket_server(app: web.Application) -> None:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await answer(socket, parse(message.data))
+        except ConnectionError:
+            pass  # the client has gone while it was being answered
         finally:
             clients.discard(socket)
             leave_group(socket)

@@ -1,18 +1,22 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
+import gc
 import json
-from itertools import count
+import logging
+from collections.abc import AsyncIterator
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import ClientSession, ClientWebSocketResponse, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
+from .server import create_websocket_server
 from .utils import (
-    SocketState,
+    TIMEOUT,
     TestWebSocket,
+    bounded,
     compute_port,
     create_socket_client,
     start_server,
@@ -20,7 +24,6 @@ from .utils import (
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-NUMBERS = count(1)
 TEXTS = [
     "first",
     "first",
@@ -100,34 +103,44 @@ DIALOGUES = {
 }
 
 
-async def fence(client: TestWebSocket) -> None:
-    """Wait until the server, which answers in order, has dealt with all from `client`.
-
-    What others had made it send to `client` by then has come, too.
-    """
-    answer = f"fence {next(NUMBERS)}"  # a text that occurs nowhere else
-    await client.send_json({"type": "ECHO", "value": answer})
-    await client.wait_for_message(answer)
-    client.messages.remove(answer)
-
-
 async def send(client: TestWebSocket, request: object) -> None:
     """Send a request, and wait until the server has dealt with it."""
     await client.send_json(request)
-    await fence(client)
+    await client.settle()
+
+
+@pytest.fixture
+async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Fail the test when the server has logged an error, or when a handler never ends.
+
+    Ask for it before the server: then the server has stopped when this looks.
+    """
+    yield
+    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
+    if handlers:
+        await asyncio.wait(handlers, timeout=TIMEOUT)
+    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    for phase in ("setup", "call", "teardown"):
+        records = caplog.get_records(phase)
+        errors = [record for record in records if record.levelno >= logging.ERROR]
+        problems |= {f"the server logged: {error.getMessage()}" for error in errors}
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:
     test_message = {"type": "ECHO", "value": "This is a test message"}
 
     # Create test client
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         # Send client message
         await client.send_json(test_message)
         await client.wait_for_message(test_message["value"])
@@ -140,7 +153,7 @@ async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> N
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
     # Create test client
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         # Send client message
         await client.send_json(test_message)
         await client.wait_for_message_count(3)
@@ -151,9 +164,9 @@ async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> N
 
 async def test_replies_go_to_their_client_in_order() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         for text in TEXTS:
             await client3.send_json({"type": "ECHO", "value": text})
@@ -170,7 +183,7 @@ async def test_replies_go_to_their_client_in_order() -> None:
 async def test_binary_frame_with_json() -> None:
     request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
 
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         await client.send_bytes(request.encode("utf-8"))
         await client.send_bytes(request.encode("utf-16"))
         await client.send_bytes(request.encode("latin-1"))
@@ -185,8 +198,8 @@ async def test_binary_frame_with_json() -> None:
     "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
 )
 async def test_invalid_message(invalid_message: str) -> None:
-    async with create_socket_client(PORT) as other:
-        async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
             for _ in range(3):
                 await client.send_str(invalid_message)
                 await client.send_json({"type": "ECHO", "value": "still here"})
@@ -202,9 +215,9 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
 
     # Create test clients
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         # Send client message
         await client1.send_json(test_message)
@@ -219,23 +232,25 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
 
 
 async def test_broadcast_to_whoever_is_connected() -> None:
-    async with create_socket_client(PORT) as client1:
+    async with create_socket_client(URL) as client1:
         for _ in range(2):
             async with (
-                create_socket_client(PORT) as client2,
-                create_socket_client(PORT) as client3,
+                create_socket_client(URL) as client2,
+                create_socket_client(URL) as client3,
             ):
-                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
                 for text in TEXTS:
-                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
-                await client3.send_json({"type": "ECHO", "value": "for 3"})
-            # Client 3 leaves first: when it has left, all that it sent is dealt with.
-            assert client3.messages == [*["for 3"] * 3, *TEXTS, "for 3"]
-            assert client2.messages == TEXTS
+                    await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await client2.settle()
+                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
+            assert client2.messages == [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+            assert client3.messages == [*TEXTS, "from 3"]
         await client1.send_str("This is an invalid message")
         await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    assert client1.messages == [*TEXTS, *TEXTS, "INVALID_MESSAGE", "for who is left"]
+    news = [*TEXTS, "from 3"]
+    assert client1.messages == [*news, *news, "INVALID_MESSAGE", "for who is left"]
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
@@ -249,31 +264,96 @@ async def test_broadcast_skips_disconnected_clients() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (
-        create_socket_client(PORT) as client1,
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
-        async with create_socket_client(PORT) as client2:
+        async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
+            # The server hears of it all at once: the messages, and ten clients cut off.
             await client1.send_json(test_message)
-            # The server hears of it all at once: the message, and ten clients cut off.
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             for client in vanishing_clients:
                 cut_off(client)
-            await client1.send_close()
-            await client1.wait_until(SocketState.CLOSED)
+            await client1.settle()
             await client2.send_json(test_message)
 
-    assert client1.messages == [test_message["value"]]
+    assert client1.messages == [test_message["value"]] * 2
     assert client2.messages == [test_message["value"]] * 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"type": "ECHO_TO_ALL", "value": "HI"}, message("A")],
+    ids=["all", "group"],
+)
+async def test_client_comes_while_a_broadcast_waits(
+    monkeypatch: pytest.MonkeyPatch, request_: dict[str, object]
+) -> None:
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+    send_str = web.WebSocketResponse.send_str
+
+    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+        is_waiting.set()
+        await may_go_on.wait()
+        await send_str(socket, text)
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+
+        # From now on each send has to wait, as if the client's buffers were full.
+        monkeypatch.setattr(web.WebSocketResponse, "send_str", wait)
+        await client1.send_json(request_)
+        await bounded(is_waiting.wait(), "the server to send")
+        async with create_socket_client(URL) as client3:
+            is_waiting.clear()
+            await client3.send_json(join("A"))
+            await bounded(is_waiting.wait(), "the server to answer")
+            may_go_on.set()
+            await client1.settle()
+            await client1.send_json(request_)
+
+    assert client1.messages[1:] == client2.messages[1:] == ["HI", "HI"]
+
+
+def count_connections() -> int:
+    """Return how many connections the servers in this process have not forgotten."""
+    gc.collect()
+    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+
+
+async def test_server_forgets_clients_that_have_gone() -> None:
+    connections = count_connections()
+
+    async with (
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),
+        ClientSession() as session,
+    ):
+        await send(client1, create("A"))
+        client2 = await session.ws_connect(URL)
+        await client2.send_json(join("A"))
+        await client2.receive()
+        cut_off(client2)
+
+    async def forget() -> None:
+        while count_connections() > connections:
+            await asyncio.sleep(0.001)
+
+    await bounded(forget(), "the server to forget its clients")
 
 
 @pytest.mark.parametrize(("requests", "replies"), DIALOGUES.values(), ids=DIALOGUES)
 async def test_lone_client(requests: list[object], replies: list[str]) -> None:
-    async with create_socket_client(PORT) as other:
-        async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
             for request in requests:
                 await client.send_json(request)
             await client.wait_for_message_count(len(replies))
@@ -286,9 +366,9 @@ async def test_lone_client(requests: list[object], replies: list[str]) -> None:
 async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
     # Create test clients
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         await send(client1, create("A"))
         await send(client2, join("A"))
@@ -306,11 +386,11 @@ async def test_given_message_group_server_sends_it_to_members_once_only() -> Non
 
 async def test_members_of_two_groups() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
-        create_socket_client(PORT) as client4,
-        create_socket_client(PORT) as client5,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
+        create_socket_client(URL) as client5,
     ):
         await send(client1, create("A"))
         await send(client5, create("B"))
@@ -329,16 +409,16 @@ async def test_members_of_two_groups() -> None:
 
 async def test_outsiders_are_refused_and_change_no_group() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         await send(client1, create("A"))
         await send(client2, create("B"))
 
         for client in [client2, client3] * 2:
             await send(client, message("A", "from outside"))
-            await fence(client1)
+            await client1.settle()
             assert client1.messages == ["A"]
             await send(client, create("A"))
             await send(client, join("C"))
@@ -353,10 +433,10 @@ async def test_outsiders_are_refused_and_change_no_group() -> None:
 @pytest.mark.parametrize("move", [create("C"), join("B")], ids=["create", "join"])
 async def test_move_to_another_group(move: dict[str, object]) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
-        create_socket_client(PORT) as client4,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
     ):
         await send(client4, create("B"))
         await send(client1, create("A"))
@@ -376,16 +456,16 @@ async def test_move_to_another_group(move: dict[str, object]) -> None:
 
 
 async def test_group_outlives_its_members() -> None:
-    async with create_socket_client(PORT) as client1:
+    async with create_socket_client(URL) as client1:
         await send(client1, create("A"))
-    async with create_socket_client(PORT) as client2:
+    async with create_socket_client(URL) as client2:
         await send(client2, create("A"))
         for _ in range(2):
-            async with create_socket_client(PORT) as client3:
+            async with create_socket_client(URL) as client3:
                 await send(client2, join("A"))
                 await send(client3, join("A"))
                 await send(client3, message("A", "two of us"))
-            async with create_socket_client(PORT):
+            async with create_socket_client(URL):
                 pass  # somebody else comes and goes
             await send(client2, message("A", "alone"))
 
@@ -398,9 +478,9 @@ async def test_broadcast_to_members_and_others() -> None:
     broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}
 
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         await send(client1, create("A"))
         await send(client2, join("A"))
@@ -420,34 +500,36 @@ async def test_broadcast_to_members_and_others() -> None:
 
 async def test_message_skips_disconnected_members() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         await send(client1, create("A"))
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
-        async with create_socket_client(PORT) as client2:
+        async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
-            for client in (client2, *vanishing_clients):
+            await send(client2, join("A"))
+            for client in vanishing_clients:
                 await client.send_json(join("A"))
-            await client2.wait_for_message("A")
+                await client.receive()
 
             await client1.send_json(message("A"))
             for client in vanishing_clients:
                 cut_off(client)
-            await client1.send_close()
-            await client1.wait_until(SocketState.CLOSED)
+            await client1.settle()
             await client2.send_json(message("A"))
 
-    assert client1.messages == ["A", "HI"]
-    assert client2.messages == ["A", "HI", "HI"]
+    assert client1.messages[1:] == ["HI"] * 2
+    assert client2.messages[1:] == ["HI"] * 2
 
 
 async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
-    other_server = await start_server(aiohttp_server, 0)
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(other_server.port or 0) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(other_server.make_url("/")) as client2,
     ):
         await send(client1, create("A"))
         await send(client2, join("A"))

@@ -33,7 +33,7 @@ help:
 
 ## step1, step2 ...: run the tests of one step (ARGS="-k echo -x": pytest's options)
 $(NUMBERS:%=step%): step%: $$(call ready,$$*)
-	@$(<D)/bin/python -m pytest --verbose --no-header $(call folder,$*) $(ARGS)
+	@$(<D)/bin/python -m pytest -o verbosity_test_cases=1 --no-header $(call folder,$*) $(ARGS)
 
 # The name of its folder will do, too, also as a shell completes it.
 $(foreach n,$(NUMBERS),$(eval $(call folder,$(n)) $(call folder,$(n))/: step$(n)))
@@ -103,8 +103,7 @@ $(NUMBERS:%=spread%): spread%: tools/.venv/ready
 
 ## mutants1, mutants2 ...: change a step's server in every way; do its tests notice?
 $(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
-	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*) $(MORE)
-mutants5 mutants6 mutants7 mutants8 mutants9: MORE = tools/test_server.py
+	@$(TOOLS)/python -m tools.mutants $(call folder,$*)/server.py $(call folder,$*)
 
 ## mutants-utils: the same for the utilities of step 6
 mutants-utils: tools/.venv/ready

@@ -22,7 +22,7 @@ COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} 
 TEXTS := README.md $(wildcard beyond/README.md)
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/beyond/.venv/hypothesis
 
-.PHONY: help test beyond cluster screenshot check readme bench order soak clean mutants-utils \
+.PHONY: help test beyond cluster screenshot check lowest readme bench order soak clean mutants-utils \
 	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n) spread$(n)) \
 	$(foreach step,$(STEPS) $(BEYOND),$(step) $(step)/ report-$(step))
 
@@ -92,6 +92,13 @@ check: tools/.venv/ready
 	@$(TOOLS)/python -m pytest --quiet tools
 	@$(TOOLS)/python -m pytest --quiet -p tools.uvloop_plugin $(STEPS) $(wildcard beyond/step[7-9]_*)
 	@$(COG) --verbosity=1 --check --diff $(TEXTS)
+
+## lowest: run the article's six steps with the oldest releases that they need
+lowest:
+	@copy=$$(mktemp -d) && cp -R $(STEPS) Makefile pyproject.toml $$copy && \
+	sed 's/>=\(.*\),.*/==\1/' requirements.txt >$$copy/requirements.txt && \
+	$(MAKE) --no-print-directory -C $$copy test PYTHON="$(call python,.venv)"; \
+	end=$$?; rm -rf $$copy; exit $$end
 
 ## readme: refresh what the README takes from the steps
 readme: tools/.venv/ready

@@ -11,9 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
+from step3_client_helper import utils as utils3
 from step3_client_helper.server import create_websocket_server
-from step3_client_helper.utils import create_socket_client
-from step6_groups.utils import wait_for_messages
+from step6_groups import utils as utils6
 
 Serve = Callable[[], AbstractAsyncContextManager[int]]
 TEXTS = ["one", "two", "three", "four", "five"]
@@ -70,12 +70,17 @@ async def count_whole_lists(port: int, fence: bool) -> int:
     """Return in how many rounds the list is whole after the block."""
     whole = 0
     for _ in range(ROUNDS):
-        async with create_socket_client(port) as (client, messages):
-            for text in TEXTS:
-                await client.send_str(text)
-            if fence:
-                await wait_for_messages(messages, len(TEXTS))
-        whole += messages == TEXTS
+        if fence:
+            async with utils6.create_socket_client(port) as (client, messages6):
+                for text in TEXTS:
+                    await client.send_str(text)
+                await utils6.wait_for_messages(messages6, len(TEXTS))
+            whole += messages6 == TEXTS
+        else:
+            async with utils3.create_socket_client(port) as (client, messages):
+                for text in TEXTS:
+                    await client.send_str(text)
+            whole += messages == TEXTS
     return whole
 
 

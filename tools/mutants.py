@@ -440,7 +440,7 @@ def show(
     print(f" ({counts['hung']} of them hung)" if counts["hung"] else "")
     for kind, text in {
         "equivalent": "behave as the original does",
-        "unnoticed": "cannot be noticed by a test of this form: step 3 mends it",
+        "unnoticed": "are noticed by a later step only",
         "stillborn": "are stillborn: no test ran",
     }.items():
         if counts[kind]:

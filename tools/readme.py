@@ -77,10 +77,11 @@ def diff(step: int, look: str, *names: str) -> None:
     print("\n</details>")
 
 
-def wrong(step: int, old: str, new: str, tests: str = "") -> None:
-    """Print an edit of a server, what to run, what that reports, and what else fails.
+def wrong(step: int, old: str, new: str, options: str = "") -> None:
+    """Print an edit of a server, the command to run, its first failure, and how many.
 
-    The report is that of the first of the `tests` that fails.
+    The report is, to the letter, what the command prints between the names of the tests
+    and its summary.
     """
     path = find(step) / "server.py"
     before = path.read_text()
@@ -88,17 +89,19 @@ def wrong(step: int, old: str, new: str, tests: str = "") -> None:
     after = before.replace(old, new)
     edit = difflib.unified_diff(before.splitlines(), after.splitlines(), "", "", n=1)
     block("diff", *[li for li in edit if not re.match(r"---|\+\+\+|@@", li)])
-    print(f"\n`make step{step}` reports:\n")
-    first, every = [
-        report(path.parent, after, *options) for options in (["-x", "-k", tests], [])
-    ]
-    text = first.partition("= FAILURES =")[2].partition("\n====")[0]
-    lines = [line for line in text.splitlines()[1:] if line.strip() != "E"]
-    block("text", *[line for line in lines if "Use -v" not in line])
-    count = re.search(r"(\d+) failed(?:, (\d+) passed)? in ", every)
-    assert count, every
-    failed, passed = (int(number or 0) for number in count.groups())
-    print(f"\n{failed} of the step's {failed + passed} tests fail.")
+    arguments = ["-x", *options.split()]
+    shown = f'"{" ".join(arguments)}"' if options else "-x"
+    print(f"\n`make step{step} ARGS={shown}` reports:\n")
+    first = report(path.parent, after, *arguments)
+    text = re.split(r"\n==+ (?:FAILURES|ERRORS) =+\n", first)[1]
+    block("text", *text.partition("\n====")[0].splitlines())
+    every = report(path.parent, after)
+    failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
+    collected = re.search(r"collected (\d+) items", every)
+    assert failed, every
+    assert collected, every
+    verb = "fails" if len(failed) == 1 else "fail"
+    print(f"\nIn all, {len(failed)} of the step's {collected[1]} tests {verb}.")
 
 
 def report(step: Path, server: str, *options: str) -> str:
@@ -108,7 +111,8 @@ def report(step: Path, server: str, *options: str) -> str:
         Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
         Path(copy, step.name, "server.py").write_text(server)
         os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
-        pytest = [sys.executable, "-m", "pytest", *options, step.name]
+        names = ["--no-header", "-o", "verbosity_test_cases=1"]
+        pytest = [sys.executable, "-m", "pytest", *names, *options, step.name]
         return subprocess.run(
             pytest, cwd=copy, capture_output=True, check=False, text=True
         ).stdout

@@ -19,40 +19,21 @@ def find_files(name: str) -> dict[str, str]:
     return {path: code for code, path in blocks}
 
 
-def find_changes(name: str) -> list[tuple[str, str]]:
-    """Return the lines of utils.py that a section takes out, each with the new ones."""
-    diffs = re.findall(r"```diff\n(.*?)```", PROJECTS[name], re.DOTALL)
-    return [
-        (
-            "".join(re.findall(r"^-(.*\n)", diff, re.MULTILINE)),
-            "".join(re.findall(r"^\+(.*\n)", diff, re.MULTILINE)),
-        )
-        for diff in diffs
-    ]
-
-
 @pytest.mark.parametrize(
-    ("name", "step", "likewise"),
+    ("name", "utils", "likewise"),
     [
-        ("factory", "step3_client_helper", []),
-        ("module", "step3_client_helper", ["tests/test_shop.py"]),
-        ("headers", "step3_client_helper", ["pyproject.toml"]),
-        ("program", "step6_groups", []),
+        ("factory", "step6_groups", []),
+        ("module", "step6_groups", []),
+        ("headers", "beyond/step7_test_client", ["pyproject.toml"]),
+        ("program", "beyond/step7_test_client", []),
     ],
 )
 def test_project_passes(
-    tmp_path: Path, name: str, step: str, likewise: list[str]
+    tmp_path: Path, name: str, utils: str, likewise: list[str]
 ) -> None:
-    files = find_files(name)
-    changes = find_changes(name)
-    if name == "headers":
-        changes += find_changes("factory")
-    files |= {path: find_files("factory")[path] for path in likewise}
-    utils = Path(step, "utils.py").read_text()
-    for old, new in changes:
-        assert utils.count(old) == 1, old
-        utils = utils.replace(old, new)
-    files |= {"tests/utils.py": utils, "tests/__init__.py": ""}
+    files = {path: find_files("factory")[path] for path in likewise} | find_files(name)
+    files |= {"tests/utils.py": Path(utils, "utils.py").read_text()}
+    files |= {"tests/__init__.py": ""}
     for path, code in files.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(code)

@@ -1,4 +1,4 @@
-# Every command of the README. Works with GNU make 3.81 and later.
+# Every command of the text. Works with GNU make 3.81 and later.
 
 PORT ?= 8080
 ARGS ?=
@@ -19,7 +19,7 @@ ready = $(patsubst beyond/%,beyond/.venv/ready-%,$(patsubst step%,.venv/ready,$(
 
 TOOLS := tools/.venv/bin
 COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
-TEXTS := README.md $(wildcard beyond/README.md)
+TEXTS := $(wildcard README.md docs/*.md step*/README.md beyond/README.md beyond/step*/README.md)
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/beyond/.venv/hypothesis
 
 .PHONY: help test beyond cluster screenshot check lowest readme bench order soak clean mutants-utils \
@@ -73,7 +73,7 @@ $(NUMBERS:%=serve%): serve%: $$(call ready,$$*)
 ## diff2, diff3 ...: show what a step changed against the one before
 $(NUMBERS:%=diff%): old = $(call folder,$(shell expr $* - 1))
 $(NUMBERS:%=diff%): new = $(call folder,$*)
-$(NUMBERS:%=diff%): other = $(sort $(notdir $(wildcard $(patsubst %,%/*.*,$(old) $(new)))))
+$(NUMBERS:%=diff%): other = $(filter-out README.md,$(sort $(notdir $(wildcard $(patsubst %,%/*.*,$(old) $(new))))))
 $(NUMBERS:%=diff%): diff%:
 	@[ "$(old)" ] || { echo "There is no step before step $* to compare it with."; exit; }; \
 	if [ -t 1 ]; then color=always; pager=$$(git var GIT_PAGER); else color=never; pager=cat; fi; \
@@ -100,7 +100,7 @@ lowest:
 	$(MAKE) --no-print-directory -C $$copy test PYTHON="$(call python,.venv)"; \
 	end=$$?; rm -rf $$copy; exit $$end
 
-## readme: refresh what the README takes from the steps
+## readme: refresh what the text takes from the steps
 readme: tools/.venv/ready
 	@$(COG) --verbosity=1 -r $(TEXTS)
 

@@ -1,4 +1,4 @@
-"""What the README takes from the steps; cog calls it from the README's comments."""
+"""What the text takes from the steps; cog calls it from the text's comments."""
 
 import ast
 import difflib

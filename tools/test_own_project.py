@@ -1,4 +1,4 @@
-"""Build the projects of the README's "In your own project", and run their tests."""
+"""Build the projects of "Your own server", and run their tests."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TEXT = Path("README.md").read_text()
+TEXT = Path("docs/own_server.md").read_text()
 PROJECTS = dict(
     re.findall(r"<!-- project: (\w+) -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
 )

@@ -1,72 +1,36 @@
 """The WebSocket server under test."""
 
-import json
 import os
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
 
-
-def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none.
-
-    A number beyond Python's limits, such as 1e999, counts as no JSON.
-    """
-    try:
-        text = frame if isinstance(frame, str) else frame.decode()
-        value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, a lone surrogate.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return value
+from .groups import Groups
+from .protocol import encode, parse
 
 
 async def send(
     clients: Iterable[web.WebSocketResponse], kind: str, value: object
 ) -> None:
     """Send a message to each of `clients`; one that has gone stops nobody else's."""
-    text = json.dumps({"type": kind, "value": value})
+    text = encode(kind, value)
     for client in list(clients):  # they come and go while the loop awaits
         with suppress(ConnectionError):
             await client.send_str(text)
 
 
-@dataclass
-class Group:
-    """A group, which exists as long as it has members; names may repeat."""
+class Server:
+    """The clients, the groups that they are in, and the answers to what they send."""
 
-    name: str
-    members: set[web.WebSocketResponse] = field(default_factory=set)
+    def __init__(self) -> None:
+        """Begin without clients, and without groups."""
+        self.clients: set[web.WebSocketResponse] = set()
+        self.groups = Groups[web.WebSocketResponse]()
 
-
-def create_websocket_server(app: web.Application) -> None:
-    """Make `app` accept WebSocket connections at `/`.
-
-    The app is the caller's: the real one in production, a bare one in tests.
-    The article's `createWebSocketServer`.
-    """
-    clients: dict[web.WebSocketResponse, set[str]] = {}  # and the ids of their groups
-    groups: dict[str, Group] = {}  # by their ids
-
-    async def join_group(
-        socket: web.WebSocketResponse, group_id: str, reply: str
-    ) -> None:
-        group = groups[group_id]
-        group.members.add(socket)
-        clients[socket].add(group_id)
-        await send([socket], reply, {"groupId": group_id, "groupName": group.name})
-
-    def leave_group(socket: web.WebSocketResponse, group_id: str) -> None:
-        clients[socket].remove(group_id)
-        groups[group_id].members.remove(socket)
-        if not groups[group_id].members:
-            del groups[group_id]
-
-    async def answer(socket: web.WebSocketResponse, message: object) -> None:
+    async def answer(self, socket: web.WebSocketResponse, message: object) -> None:
+        """Answer a message, and send it to all that it is for."""
+        groups = self.groups
         match message:
             case {"type": "ECHO", "value": str(value)}:
                 await send([socket], "ECHO", value)
@@ -74,24 +38,24 @@ def create_websocket_server(app: web.Application) -> None:
                 for _ in range(3):
                     await send([socket], "ECHO", value)
             case {"type": "ECHO_TO_ALL", "value": str(value)}:
-                await send(clients, "ECHO", value)
+                await send(self.clients, "ECHO", value)
             case {"type": "CREATE_GROUP", "value": str(name)}:
-                group_id = secrets.token_urlsafe()
-                groups[group_id] = Group(name)
-                await join_group(socket, group_id, "GROUP_CREATED")
+                await self.confirm(socket, "GROUP_CREATED", groups.create(socket, name))
             case {"type": "JOIN_GROUP", "value": str(group_id)} if group_id in groups:
-                await join_group(socket, group_id, "GROUP_JOINED")
+                groups.join(socket, group_id)
+                await self.confirm(socket, "GROUP_JOINED", group_id)
             case {"type": "LEAVE_GROUP", "value": str(group_id)} if (
-                group_id in clients[socket]
+                socket in groups.members(group_id)
             ):
-                leave_group(socket, group_id)
+                groups.leave(socket, group_id)
                 await send([socket], "GROUP_LEFT", group_id)
             case {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str(text)},
-            } if group_id in clients[socket]:
+            } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
-                await send(groups[group_id].members, "GROUP_MESSAGE", message)
+                await send(groups.members(group_id), "GROUP_MESSAGE", message)
+            # Unknown, or not the client's: the reply must not tell which ids exist.
             case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str()},
@@ -100,21 +64,37 @@ def create_websocket_server(app: web.Application) -> None:
             case _:
                 await send([socket], "INVALID_MESSAGE", None)
 
-    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
+    async def confirm(
+        self, socket: web.WebSocketResponse, kind: str, group_id: str
+    ) -> None:
+        """Tell a client which group it is in now."""
+        value = {"groupId": group_id, "groupName": self.groups.names[group_id]}
+        await send([socket], kind, value)
+
+    async def handle_connection(self, request: web.Request) -> web.WebSocketResponse:
+        """Let a client in, and answer what it sends until it goes."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        clients[socket] = set()
+        self.clients.add(socket)
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    await answer(socket, parse(message.data))
+                    await self.answer(socket, parse(message.data))
+        except ConnectionError:
+            pass  # the client has gone while it was being answered
         finally:
-            for group_id in list(clients[socket]):
-                leave_group(socket, group_id)
-            del clients[socket]
+            self.clients.discard(socket)
+            self.groups.leave_all(socket)
         return socket
 
-    app.router.add_get("/", handle_connection)
+
+def create_websocket_server(app: web.Application) -> None:
+    """Make `app` accept WebSocket connections at `/`.
+
+    The app is the caller's: the real one in production, a bare one in tests.
+    The article's `createWebSocketServer`.
+    """
+    app.router.add_get("/", Server().handle_connection)
 
 
 if __name__ == "__main__":

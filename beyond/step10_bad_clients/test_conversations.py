@@ -19,22 +19,24 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import ClientError, web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import StrOrURL
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
+from .connection import Limits
 from .model import Model
 from .server import create_websocket_server
-from .test_server import (
+from .talk import (
     INVALID_MESSAGES,
     create,
+    create_socket_client,
     cut_off,
-    fence,
     join,
     leave,
     message,
 )
-from .test_server import TEXTS as USUAL_TEXTS
-from .utils import LIMITS, TestWebSocket, bounded, create_socket_client
+from .talk import TEXTS as USUAL_TEXTS
+from .utils import TestWebSocket, bounded
 
 
 def as_json(kind: str, value: object) -> str:
@@ -130,7 +132,7 @@ JOINS = [Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
 JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
 
 Lines = list[tuple[int, Deed]]  # which client does what
-Stretches = Sequence[Lines]  # one by one, at once, without a fence
+Stretches = Sequence[Lines]  # one by one, at once, one by one
 
 
 def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
@@ -154,9 +156,9 @@ def show(said: object) -> str:
 class Conversation:
     """A conversation of clients with a server, and with the model."""
 
-    def __init__(self, port: int) -> None:
-        """Talk to the server on `port`, and write down what is said."""
-        self.port = port
+    def __init__(self, url: StrOrURL) -> None:
+        """Talk to the server at `url`, and write down what is said."""
+        self.url = url
         self.model = Model()
         self.ids: dict[str, str] = {}  # what the server calls the model's groups
         self.heard: dict[int, list[Any]] = defaultdict(list)
@@ -176,7 +178,7 @@ class Conversation:
                 await self.disconnect(n, vanished=deed.kind == "vanishes")
             if deed not in COMING_AND_GOING:
                 await self.send(n, self.plan(n, deed, [*self.model.names]))
-                await fence(self.clients[n])
+                await self.clients[n].settle()
                 self.learn_ids()
 
     async def connect(self, n: int) -> None:
@@ -184,9 +186,9 @@ class Conversation:
         self.script.append(f"client {n}: comes")
         self.model.connect(n)
         self.exits[n] = AsyncExitStack()
-        connecting = create_socket_client(self.port)
+        connecting = create_socket_client(self.url)
         self.clients[n] = await self.exits[n].enter_async_context(connecting)
-        self.clients[n].name = f"client {n}"
+        self.clients[n].number = n
         self.clients[n].messages = self.heard[n]
 
     async def disconnect(self, n: int, *, vanished: bool = False) -> None:
@@ -215,11 +217,10 @@ class Conversation:
         """Send a request."""
         self.script.append(f"client {n}: {deed}{', at once' * at_once}")
         frame = deed.frame(self.ids.get(deed.group, deed.group))
-        with suppress(ConnectionError):  # the next fence tells more
-            if isinstance(frame, bytes):
-                await self.clients[n].send_bytes(frame)
-            else:
-                await self.clients[n].send_str(frame)
+        if isinstance(frame, bytes):
+            await self.clients[n].send_bytes(frame)
+        else:
+            await self.clients[n].send_str(frame)
 
     def learn_ids(self) -> None:
         """Read off the replies what the server calls the groups of the model."""
@@ -265,8 +266,8 @@ class Conversation:
             cut_off(self.clients[n])
         for n in vanishing:
             await self.disconnect(n, vanished=True)
-        for n in [*self.clients] * 2:  # when the first fences are back, all is sent
-            await fence(self.clients[n])
+        for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
+            await self.clients[n].settle()
         self.learn_ids()
         for n, before in start.items():
             heard, model = self.understood(n)[before:], self.model.heard[n][before:]
@@ -277,14 +278,7 @@ class Conversation:
         """Hold a conversation, from the first who comes to the last who leaves."""
         await self.one_by_one(before)
         await self.at_once(at_once)
-        for n, deed in after:
-            if self.report():
-                break  # a wait for what is missing would take long
-            await self.one_by_one([(n, Deed("comes"))])
-            await self.send(n, self.plan(n, deed, [*self.model.names]))
-            for m, client in self.clients.items():  # not even a fence helps them now
-                await client.wait_for_message_count(len(self.model.heard[m]))
-        self.learn_ids()
+        await self.one_by_one(after)
         for n in list(self.clients):
             self.script.append(f"client {n}: leaves")
             await self.disconnect(n)
@@ -316,13 +310,14 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
     An empty one if nothing is, and the conversation ends within `timeout` seconds.
     """
     app = web.Application()
-    create_websocket_server(app, LIMITS)
+    create_websocket_server(app, Limits(message_size=2**20))
     server = TestServer(app)
     log = io.StringIO()
     logger = logging.Logger("server")
     logger.addHandler(logging.StreamHandler(log))
     await server.start_server(shutdown_timeout=0.05, logger=logger)
-    conversation = Conversation(server.port or 0)
+    server.handler.handler_cancellation = False  # as in production
+    conversation = Conversation(server.make_url("/"))
     problems = []
     try:
         end = "the end of the conversation"

@@ -94,7 +94,8 @@ def create_websocket_server(app: web.Application) -> None:
     The app is the caller's: the real one in production, a bare one in tests.
     The article's `createWebSocketServer`.
     """
-    app.router.add_get("/", Server().handle_connection)
+    server = Server()
+    app.router.add_get("/", server.handle_connection)
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ async def test_server_forgets_groups_without_members() -> None:
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
     ):
-        for _ in range(3):
+        for _ in range(5):
             for _ in range(100):
                 group_id = await create_group(client1)
                 await join_group(client2, group_id)
@@ -270,8 +270,9 @@ async def test_server_forgets_groups_without_members() -> None:
             gc.collect()
             blocks.append(sys.getallocatedblocks())
 
-    # What is kept of 100 groups takes 100 blocks of memory at least.
-    assert blocks[2] - blocks[1] < 100
+    # What is kept of 100 groups takes 100 blocks of memory at least. The first rounds
+    # take some for good: caches fill.
+    assert blocks[-1] - blocks[-2] < 50
 
 
 @pytest.mark.parametrize("group_id", ["", "A", "*", "x" * 43, "0", " <Å>\r\n\0"])

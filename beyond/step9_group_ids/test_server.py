@@ -496,6 +496,39 @@ async def test_group_without_members_is_deleted(way: str) -> None:
     ]
 
 
+async def test_client_that_joins_and_goes_at_once() -> None:
+    async with create_socket_client(URL) as client1:
+        group_id = await create_group(client1)
+        async with create_socket_client(URL) as client2:
+            await client2.send_json(join(group_id))
+            await client2.close()
+        await send(client1, message(group_id))
+        await send(client1, leave(group_id))
+        await send(client1, join(group_id))
+
+    replies = [group_message(group_id), group_left(group_id), unavailable(group_id)]
+    assert client1.messages == replies
+    assert len(client2.messages) == 1
+
+
+async def test_last_member_leaves_as_another_joins() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for _ in range(5):
+            group_id = await create_group(client1)
+            await client2.send_json(join(group_id))
+            await client1.send_json(leave(group_id))
+            await client1.settle()
+            await client2.settle()
+            await send(client2, message(group_id))
+            is_member = unavailable(group_id) not in client2.messages
+            last = group_message(group_id) if is_member else unavailable(group_id)
+            assert client2.messages[-1] == last
+            client2.clear_messages()
+
+
 async def test_broadcast_to_members_and_others() -> None:
     to_me = {"type": "ECHO", "value": "to me"}
     broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}

@@ -23,8 +23,9 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
         await asyncio.wait(handlers, timeout=TIMEOUT)
     problems = {"a handler has not ended" for task in handlers if not task.done()}
     for phase in ("setup", "call", "teardown"):
-        records = caplog.get_records(phase)
-        errors = [record for record in records if record.levelno >= logging.ERROR]
-        problems |= {f"the server logged: {error.getMessage()}" for error in errors}
+        for record in caplog.get_records(phase):
+            if record.levelno >= logging.ERROR:
+                cause = record.exc_info[1] if record.exc_info else None
+                problems.add(f"the server logged: {record.getMessage()}, {cause!r}")
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)

@@ -46,9 +46,9 @@ test: .venv/ready
 beyond: $(foreach n,$(call numbers,$(BEYOND)),$(call ready,$(n)))
 	$(call together,$(BEYOND))
 
-## cluster: run step 11 as a process for each core, on port 8080, 8081 ... (PORT=9000)
+## cluster: run step 12 as a process for each core, on port 8080, 8081 ... (PORT=9000)
 cluster: $(call ready,11)
-	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step11_many_processes.cluster
+	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step12_many_processes.cluster
 
 # $(call together,FOLDERS): make their reports with a job each; make names those that fail.
 define together
@@ -125,9 +125,9 @@ bench: .venv/ready tools/.venv/ready
 order: tools/.venv/ready
 	@PYTHONPATH=beyond $(TOOLS)/python -m tools.order
 
-## screenshot: take the picture of step 12's page anew
+## screenshot: take the picture of step 13's page anew
 screenshot: tools/.venv/ready
-	@PYTHONPATH=beyond $(TOOLS)/python -m tools.screenshot beyond/step12_web_page/screenshot.png
+	@PYTHONPATH=beyond $(TOOLS)/python -m tools.screenshot beyond/step13_web_page/screenshot.png
 
 ## soak: run all steps over and over, three at a time on each core (N=2000 SOAK=step6_groups)
 SOAK = $(STEPS) $(BEYOND)

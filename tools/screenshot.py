@@ -14,7 +14,7 @@ from playwright.async_api import (
     async_playwright,
     expect,
 )
-from step12_web_page.server import create_websocket_server
+from step13_web_page.server import create_websocket_server
 
 WIDTH, HEIGHT = 360, 560  # CSS pixels: a phone's
 NAMES = ["chromium", "chromium-browser", "google-chrome"]

@@ -1,10 +1,10 @@
-"""Check what step 11's tests meet too seldom: a client of NATS that has stopped."""
+"""Check what step 12's tests meet too seldom: a client of NATS that has stopped."""
 
 import asyncio
 from importlib import import_module
 
-NatsBroker = import_module("beyond.step11_many_processes.broker").NatsBroker
-start_broker = import_module("beyond.step11_many_processes.processes").start_broker
+NatsBroker = import_module("beyond.step12_many_processes.broker").NatsBroker
+start_broker = import_module("beyond.step12_many_processes.processes").start_broker
 
 
 async def test_no_client_that_has_stopped_reconnects() -> None:

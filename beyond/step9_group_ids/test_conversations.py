@@ -354,7 +354,10 @@ async def find_shortest_fault(stretches: Stretches) -> str:
 
 
 def check(*stretches: st.SearchStrategy[Lines]) -> None:
-    """Fail with a conversation that goes wrong, if Hypothesis thinks up one."""
+    """Fail with a conversation that goes wrong, if Hypothesis thinks up one.
+
+    Each conversation has an event loop of its own, so this runs in a thread.
+    """
     fault = ""
 
     @settings(
@@ -379,11 +382,13 @@ def check(*stretches: st.SearchStrategy[Lines]) -> None:
             raise pytest.fail.Exception(fault, pytrace=False) from None
 
 
-def test_requests_one_by_one() -> None:
+async def test_requests_one_by_one() -> None:
     deeds = COMING_AND_GOING + REQUESTS
-    check(lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
+    await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
 
 
-def test_requests_at_once() -> None:
+async def test_requests_at_once() -> None:
     deeds = [Deed("vanishes")] * 15 + REQUESTS
-    check(lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3))
+    await asyncio.to_thread(
+        check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+    )

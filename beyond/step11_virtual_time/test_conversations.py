@@ -1,0 +1,395 @@
+"""Conversations that nobody thought of: the clients hear what the model says.
+
+There are 50 of each kind, always the same; with CONVERSATIONS=1000 in the environment
+there are 1,000.
+"""
+
+import asyncio
+import io
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import ClientError, web
+from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import StrOrURL
+from hypothesis import Phase, Verbosity, given, seed, settings
+from hypothesis import strategies as st
+
+from .connection import Limits
+from .model import Model
+from .server import create_websocket_server
+from .talk import (
+    INVALID_MESSAGES,
+    create,
+    create_socket_client,
+    cut_off,
+    join,
+    leave,
+    message,
+)
+from .talk import TEXTS as USUAL_TEXTS
+from .utils import TestWebSocket, bounded
+
+
+def as_json(kind: str, value: object) -> str:
+    """Return the text of a message."""
+    return json.dumps({"type": kind, "value": value})
+
+
+def vary(value: object) -> object:
+    """Return the same message with other keys, too, and in another order."""
+    if not isinstance(value, dict):
+        return value
+    return {**{key: vary(value[key]) for key in reversed(value)}, "more": [1.5]}
+
+
+CLIENTS = range(1, 6)
+NAMES = [*"AAB", "", " A ", "\N{ANGSTROM SIGN}", "x" * 126]
+GROUPS = [f"group {n}" for n in (1, 2, 3, 4, 5, 6, 1, 2, 3)]  # as the model has them
+TEXTS = [*USUAL_TEXTS, "HI", '"HI"']
+TYPES = ["ECHO", "ECHO_TIMES_3", "ECHO_TO_ALL"]
+TYPES += ["CREATE_GROUP", "JOIN_GROUP", "LEAVE_GROUP", "MESSAGE_GROUP"]
+WRONG = [None, 1, True, ["A"], {}, {"groupId": "A"}, {"groupMessage": "HI"}]
+NONSENSE: dict[str, str | bytes] = {
+    **INVALID_MESSAGES,
+    **{f"{kind} {value}": as_json(kind, value) for kind in TYPES for value in WRONG},
+    "an empty object": "{}",
+    "two objects": as_json("ECHO", "HI") + "\n" + as_json("ECHO", "HI"),
+    "a longer type": as_json("ECHO_TIMES_30", "HI"),
+    "a list as group's id": json.dumps(message(["A"])),
+    "a number as group's message": json.dumps(message("A", 1)),
+    "no bytes": b"",
+    "bytes in UTF-16": as_json("ECHO", "HI").encode("utf-16"),
+    "bytes in Latin-1": '{"type": "ECHO", "value": "é"}'.encode("latin-1"),
+}
+
+
+class Deed(NamedTuple):
+    """What a client does: it comes, or goes, or sends a message of a type."""
+
+    kind: str
+    group: str = ""
+    text: str = ""
+    form: str = ""  # of the message: "in a binary frame", "in another form"
+
+    def __repr__(self) -> str:
+        """Return the deed as a report has it."""
+        if self.kind in NONSENSE:
+            return f"nonsense, {self.kind}"
+        words = [self.kind]
+        words += [show(self.group)] * self.kind.endswith("_GROUP")
+        words += [show(self.text)] * self.kind.startswith(("ECHO", "MESSAGE"))
+        return " ".join(words + [self.form] * bool(self.form))
+
+    def frame(self, group_id: str) -> str | bytes:
+        """Return what the client sends: text, or bytes for a binary frame."""
+        if self.kind in NONSENSE:
+            return NONSENSE[self.kind]
+        requests = {
+            "CREATE_GROUP": create(self.group),
+            "JOIN_GROUP": join(group_id),
+            "LEAVE_GROUP": leave(group_id),
+            "MESSAGE_GROUP": message(group_id, self.text),
+        }
+        request = requests.get(self.kind, {"type": self.kind, "value": self.text})
+        if self.form == "in another form":
+            return f"\r\n\t {json.dumps(vary(request), separators=(',', ':'))} "
+        text = json.dumps(request)
+        return text.encode() if self.form == "in a binary frame" else text
+
+
+# The deeds to choose from. What is here more often is done more often.
+COMING_AND_GOING = [
+    *[Deed("comes")] * 50,
+    *[Deed("leaves")] * 35,
+    *[Deed("vanishes")] * 15,
+]
+REQUESTS = [
+    *[Deed("ECHO", text=text) for text in TEXTS] * 3,
+    *[Deed("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
+    *[Deed("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
+    *[Deed("CREATE_GROUP", name) for name in NAMES] * 12,
+    *[Deed("JOIN_GROUP", group) for group in [*GROUPS, "", "*"]] * 6,
+    *[Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 10,
+    *[Deed("LEAVE_GROUP", group) for group in GROUPS] * 2,
+    *[Deed("LEAVE_GROUP, its own", group) for group in GROUPS] * 5,
+    *[Deed("MESSAGE_GROUP", group, "HI") for group in [*GROUPS, "", "*"]],
+    *[Deed("MESSAGE_GROUP, a known one", group, "HO") for group in GROUPS] * 4,
+    *[Deed("MESSAGE_GROUP, its own", GROUPS[0], text) for text in TEXTS] * 12,
+]
+REQUESTS += [deed._replace(form="in a binary frame") for deed in REQUESTS[::15]]
+REQUESTS += [deed._replace(form="in another form") for deed in REQUESTS[::15]]
+REQUESTS += [*map(Deed, NONSENSE)] * 3
+JOINS = [Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
+JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
+
+Lines = list[tuple[int, Deed]]  # which client does what
+Stretches = Sequence[Lines]  # one by one, at once, one by one
+
+
+def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
+    """Return a strategy that chooses so many lines."""
+    line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(deeds))
+    return st.lists(line, min_size=count, max_size=count)
+
+
+def show(said: object) -> str:
+    """Return a text, or a message, as a report has it."""
+    match said:
+        case {"type": str(kind), "value": value, **other} if not other:
+            return f"{kind} {show(value)}"
+        case {**keys}:
+            return ", ".join(f"{key} {show(value)}" for key, value in keys.items())
+        case str() if len(said) > 40:
+            return f"{said[:9]!r}... ({len(said)} long)"
+    return repr(said)
+
+
+class Conversation:
+    """A conversation of clients with a server, and with the model."""
+
+    def __init__(self, url: StrOrURL) -> None:
+        """Talk to the server at `url`, and write down what is said."""
+        self.url = url
+        self.model = Model()
+        self.ids: dict[str, str] = {}  # what the server calls the model's groups
+        self.heard: dict[int, list[Any]] = defaultdict(list)
+        self.clients: dict[int, TestWebSocket] = {}
+        self.exits: dict[int, AsyncExitStack] = {}
+        self.script: list[str] = []
+
+    async def one_by_one(self, lines: Lines) -> None:
+        """Let clients do things, each when the server has dealt with the one before."""
+        for n, deed in lines:
+            if n not in self.clients:
+                await self.connect(n)
+            elif deed.kind in ("leaves", "vanishes"):
+                self.script.append(f"client {n}: {deed}")
+                if deed.kind == "vanishes":
+                    cut_off(self.clients[n])
+                await self.disconnect(n, vanished=deed.kind == "vanishes")
+            if deed not in COMING_AND_GOING:
+                await self.send(n, self.plan(n, deed, [*self.model.names]))
+                await self.clients[n].settle()
+                self.learn_ids()
+
+    async def connect(self, n: int) -> None:
+        """Let a client come, or come back."""
+        self.script.append(f"client {n}: comes")
+        self.model.connect(n)
+        self.exits[n] = AsyncExitStack()
+        connecting = create_socket_client(self.url)
+        self.clients[n] = await self.exits[n].enter_async_context(connecting)
+        self.clients[n].number = n
+        self.clients[n].messages = self.heard[n]
+
+    async def disconnect(self, n: int, *, vanished: bool = False) -> None:
+        """See a client's connection end."""
+        self.model.disconnect(n)
+        with suppress(*[ConnectionError] * vanished):
+            await self.exits[n].aclose()
+        del self.clients[n]
+
+    def plan(self, n: int, deed: Deed, known: list[str]) -> Deed:
+        """Return the request that `deed` means, after the model has dealt with it."""
+        kind, group = deed.kind, deed.group
+        own = [group for group in known if group in self.model.groups_of[n]]
+        if kind.endswith(", its own"):
+            kind = kind.partition(",")[0] if own else "JOIN_GROUP, a known one"
+            group = own[GROUPS.index(group) % len(own)] if own else group
+        if kind.endswith(", a known one"):
+            kind = kind.partition(",")[0] if known else "CREATE_GROUP"
+            group = known[GROUPS.index(group) % len(known)] if known else "A"
+        if group in self.model.names and group not in known:
+            group = "unknown"  # as yet, since its id has not been read
+        self.model.request(n, kind, group, deed.text)
+        return deed._replace(kind=kind, group=group)
+
+    async def send(self, n: int, deed: Deed, at_once: bool = False) -> None:
+        """Send a request."""
+        self.script.append(f"client {n}: {deed}{', at once' * at_once}")
+        frame = deed.frame(self.ids.get(deed.group, deed.group))
+        if isinstance(frame, bytes):
+            await self.clients[n].send_bytes(frame)
+        else:
+            await self.clients[n].send_str(frame)
+
+    def learn_ids(self) -> None:
+        """Read off the replies what the server calls the groups of the model."""
+        for n in self.clients:
+            created = iter([group for who, group in self.model.created if who == n])
+            for reply in self.heard[n]:
+                match reply:
+                    case {"type": "GROUP_CREATED", "value": {"groupId": str(group_id)}}:
+                        self.ids[next(created, "")] = group_id
+
+    def understood(self, n: int) -> list[Any]:
+        """Return what a client heard, with the model's names for the groups."""
+        groups = {group_id: group for group, group_id in self.ids.items()}
+
+        def rename(value: object) -> object:
+            if isinstance(value, dict):
+                return {key: rename(value[key]) for key in value}
+            return groups.get(value, value) if isinstance(value, str) else value
+
+        return [rename(message) for message in self.heard[n]]
+
+    async def at_once(self, lines: Lines) -> None:
+        """Let clients send all of this without a wait; the model knows what may come.
+
+        No two texts are alike. Groups are those that there are: they stay, for one
+        client is in all of them. Who vanishes does so at the end, and is silent.
+        """
+        known = [*self.model.names]
+        witness, *others = CLIENTS
+        for group in known:
+            await self.one_by_one([(witness, Deed("JOIN_GROUP", group))])
+        lines = [(n, deed) for n, deed in lines if n in others]
+        await self.one_by_one([(n, Deed("comes")) for n, _ in lines])
+        self.model.start_record()
+        start = {n: len(self.heard[n]) for n in self.clients}
+        vanishing = {n for n, deed in lines if deed.kind == "vanishes"}
+        for i, (n, deed) in enumerate(lines):
+            if n not in vanishing:
+                request = deed._replace(text=f"{deed.text} {i}")
+                await self.send(n, self.plan(n, request, known), at_once=True)
+        for n in vanishing:
+            self.script.append(f"client {n}: vanishes, at once")
+            cut_off(self.clients[n])
+        for n in vanishing:
+            await self.disconnect(n, vanished=True)
+        for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
+            await self.clients[n].settle()
+        self.learn_ids()
+        for n, before in start.items():
+            heard, model = self.understood(n)[before:], self.model.heard[n][before:]
+            if n in vanishing or self.model.allows(n, heard, model):
+                self.model.heard[n][before:] = heard
+
+    async def hold(self, before: Lines, at_once: Lines, after: Lines) -> None:
+        """Hold a conversation, from the first who comes to the last who leaves."""
+        await self.one_by_one(before)
+        await self.at_once(at_once)
+        await self.one_by_one(after)
+        for n in list(self.clients):
+            self.script.append(f"client {n}: leaves")
+            await self.disconnect(n)
+
+    async def end(self) -> None:
+        """Let nobody stay, whatever the server does."""
+        for n, client in self.clients.items():
+            with suppress(AttributeError, OSError):  # it may have gone already
+                cut_off(client)
+            with suppress(OSError, ClientError):
+                await self.exits[n].aclose()
+
+    def report(self) -> list[str]:
+        """Return what clients heard, if it is not what they should have heard."""
+        return [
+            f"client {n} {verb}: [{', '.join(map(show, messages))}]"
+            for n in CLIENTS
+            if self.understood(n) != self.model.heard[n]
+            for verb, messages in [
+                ("should hear", self.model.heard[n]),
+                ("heard", self.understood(n)),
+            ]
+        ]
+
+
+async def find_fault(stretches: Stretches, timeout: float) -> str:
+    """Return a report of what is wrong with a conversation, with a fresh server.
+
+    An empty one if nothing is, and the conversation ends within `timeout` seconds.
+    """
+    app = web.Application()
+    create_websocket_server(app, Limits(message_size=2**20, per=0, grace=0))
+    server = TestServer(app)
+    log = io.StringIO()
+    logger = logging.Logger("server")
+    logger.addHandler(logging.StreamHandler(log))
+    await server.start_server(shutdown_timeout=0.05, logger=logger)
+    server.handler.handler_cancellation = False  # as in production
+    conversation = Conversation(server.make_url("/"))
+    problems = []
+    try:
+        end = "the end of the conversation"
+        await bounded(conversation.hold(*stretches), end, timeout)
+    except (OSError, ClientError) as error:
+        problems = [str(error).splitlines()[0]]
+    finally:
+        await conversation.end()
+        await server.close()
+    problems += conversation.report()
+    title = "A conversation that goes wrong (each line waits for the one before):"
+    lines = [title, *conversation.script, "", *problems, log.getvalue()]
+    return "\n".join(lines) if problems else ""
+
+
+async def find_shortest_fault(stretches: Stretches) -> str:
+    """Return the report on what a conversation's fault needs, if it has one.
+
+    It leaves out lines, fewer and fewer at a time, as long as it goes wrong without
+    them, for 5 seconds at most. Hypothesis, which knows nothing of lines, takes over
+    a thousand attempts where this takes some forty.
+    """
+    fault = await find_fault(stretches, timeout=3)
+    deadline = time.monotonic() + 5
+    for part, size in product((2, 1, 0), (32, 16, 8, 4, 2, 1, 1)):
+        for end in range(len(stretches[part]), 0, -size):
+            if not fault or time.monotonic() > deadline:
+                return fault
+            shorter = [*stretches]
+            shorter[part] = stretches[part][: max(0, end - size)]
+            shorter[part] += stretches[part][end:]
+            if found := await find_fault(shorter, timeout=0.5):
+                fault, stretches = found, shorter
+    return fault
+
+
+def check(*stretches: st.SearchStrategy[Lines]) -> None:
+    """Fail with a conversation that goes wrong, if Hypothesis thinks up one.
+
+    Each conversation has an event loop of its own, so this runs in a thread.
+    """
+    fault = ""
+
+    @settings(
+        max_examples=10,  # of more, Hypothesis makes most by repeating parts of others
+        database=None,
+        deadline=None,
+        verbosity=Verbosity.quiet,
+        phases=[Phase.generate],
+    )
+    @given(st.tuples(*stretches))
+    def hold_ten(stretches: Stretches) -> None:
+        nonlocal fault
+        fault = fault or asyncio.run(find_shortest_fault(stretches))
+        assert not fault
+
+    for number in range(int(os.environ.get("CONVERSATIONS", "50")) // 10):
+        try:
+            seed(number)(hold_ten)()
+        except AssertionError:
+            if not fault:
+                raise
+            raise pytest.fail.Exception(fault, pytrace=False) from None
+
+
+async def test_requests_one_by_one() -> None:
+    deeds = COMING_AND_GOING + REQUESTS
+    await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
+
+
+async def test_requests_at_once() -> None:
+    deeds = [Deed("vanishes")] * 15 + REQUESTS
+    await asyncio.to_thread(
+        check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+    )

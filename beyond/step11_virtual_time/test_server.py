@@ -1,0 +1,601 @@
+"""Integration tests of the WebSocket server."""
+
+import asyncio
+import gc
+import re
+import sys
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
+
+from .connection import Limits
+from .server import create_websocket_server
+from .talk import (
+    INVALID,
+    INVALID_MESSAGES,
+    TEXTS,
+    create_group,
+    create_socket_client,
+    cut_off,
+    echo,
+    group_left,
+    group_message,
+    join,
+    join_group,
+    leave,
+    message,
+    send,
+    unavailable,
+)
+from .utils import TIMEOUT, bounded, compute_port, start_server
+
+PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}"
+# Room for the long texts, and for many; groups go with their last member.
+LIMITS = Limits(message_size=2**20, name_length=2**20, per=0, grace=0)
+
+
+@pytest.fixture(autouse=True)
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
+    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
+    app = web.Application()
+    create_websocket_server(app, LIMITS)
+    options = {"keepalive_timeout": LIMITS.heartbeat}
+    return await start_server(aiohttp_server, app, PORT, **options)
+
+
+async def test_given_echo_server_sends_the_value_back_once() -> None:
+    test_message = {"type": "ECHO", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(URL) as client:
+        # Send client message
+        await client.send_json(test_message)
+        await client.wait_for_message(test_message)
+
+    # Perform assertions on the response
+    assert client.messages == [test_message]
+
+
+async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> None:
+    test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
+
+    # Create test client
+    async with create_socket_client(URL) as client:
+        # Send client message
+        await client.send_json(test_message)
+        await client.wait_for_message_count(3)
+
+    # Perform assertions on the response
+    assert client.messages == [echo(test_message["value"])] * 3
+
+
+async def test_replies_go_to_their_client_in_order() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        for text in TEXTS:
+            await client3.send_json({"type": "ECHO", "value": text})
+            await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
+            await client2.send_json({"type": "ECHO", "value": "once"})
+        await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
+        await client1.send_json({"type": "ECHO", "value": "and this"})
+
+    assert client1.messages == [*[echo("only this")] * 3, echo("and this")]
+    replies = [reply for text in TEXTS for reply in (text, text, text, "once")]
+    assert client2.messages == [*map(echo, replies)]
+    assert client3.messages == [*map(echo, TEXTS)]
+
+
+async def test_binary_frame_with_json() -> None:
+    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
+
+    async with create_socket_client(URL) as client:
+        await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(request.encode("utf-16"))
+        await client.send_bytes(request.encode("latin-1"))
+        await client.send_bytes(b"")
+        await client.send_str(request)
+        await client.send_bytes(request.encode("utf-8"))
+
+    uebung = echo("Übung")
+    assert client.messages == [uebung, *[INVALID] * 3, uebung, uebung]
+
+
+@pytest.mark.parametrize(
+    "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
+)
+async def test_invalid_message(invalid_message: str) -> None:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
+            for _ in range(3):
+                await client.send_str(invalid_message)
+                await client.send_json({"type": "ECHO", "value": "still here"})
+            await client.wait_for_message_count(6)
+        await other.send_json({"type": "ECHO", "value": "me too"})
+
+    assert client.messages == [INVALID, echo("still here")] * 3
+    assert other.messages == [echo("me too")]
+
+
+async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    # Create test clients
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        # Send client message
+        await client1.send_json(test_message)
+        await client1.wait_for_message(echo(test_message["value"]))
+        await client2.wait_for_message(echo(test_message["value"]))
+        await client3.wait_for_message(echo(test_message["value"]))
+
+    # Perform assertions on the responses
+    assert client1.messages == [echo(test_message["value"])]
+    assert client2.messages == [echo(test_message["value"])]
+    assert client3.messages == [echo(test_message["value"])]
+
+
+async def test_broadcast_to_whoever_is_connected() -> None:
+    async with create_socket_client(URL) as client1:
+        for _ in range(2):
+            async with (
+                create_socket_client(URL) as client2,
+                create_socket_client(URL) as client3,
+            ):
+                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
+                for text in TEXTS:
+                    await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await client2.settle()
+                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
+            heard = [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+            assert client2.messages == [*map(echo, heard)]
+            assert client3.messages == [*map(echo, [*TEXTS, "from 3"])]
+        await client1.send_str("This is an invalid message")
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
+
+    news = [*map(echo, [*TEXTS, "from 3"])]
+    assert client1.messages == [*news, *news, INVALID, echo("for who is left")]
+
+
+async def test_broadcast_skips_disconnected_clients() -> None:
+    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
+
+    async with (
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
+        ClientSession() as session,
+    ):
+        # The server keeps no order: so some come before client2, and some after it.
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(URL) as client2:
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
+
+            # The server hears of it all at once: the messages, and ten clients cut off.
+            await client1.send_json(test_message)
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
+            await vanishing_clients[0].ping()
+            for client in vanishing_clients:
+                cut_off(client)
+            await client1.settle()
+            await client2.send_json(test_message)
+
+    assert client1.messages == [echo(test_message["value"])] * 2
+    assert client2.messages == [echo(test_message["value"])] * 2
+
+
+@pytest.mark.parametrize("audience", ["all", "group"])
+async def test_client_comes_while_a_broadcast_waits(
+    monkeypatch: pytest.MonkeyPatch, audience: str
+) -> None:
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+    send_str = web.WebSocketResponse.send_str
+
+    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+        is_waiting.set()
+        await may_go_on.wait()
+        await send_str(socket, text)
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+        request, heard = message(group_id), group_message(group_id)
+        if audience == "all":
+            request, heard = {"type": "ECHO_TO_ALL", "value": "HI"}, echo()
+
+        # From now on each send has to wait, as if the client's buffers were full.
+        monkeypatch.setattr(web.WebSocketResponse, "send_str", wait)
+        await client1.send_json(request)
+        await bounded(is_waiting.wait(), "the server to send")
+        async with create_socket_client(URL) as client3:
+            is_waiting.clear()
+            await client3.send_json(join(group_id))
+            await bounded(is_waiting.wait(), "the server to answer")
+            may_go_on.set()
+            await client1.settle()
+            await client1.send_json(request)
+
+    assert client1.messages == client2.messages == [heard, heard]
+
+
+def count_connections() -> int:
+    """Return how many connections the servers in this process have not forgotten."""
+    gc.collect()
+    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+
+
+async def test_server_forgets_clients_that_have_gone() -> None:
+    connections = count_connections()
+
+    async with (
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),
+        ClientSession() as session,
+    ):
+        group_id = await create_group(client1)
+        client2 = await session.ws_connect(URL)
+        await client2.send_json(join(group_id))
+        await client2.receive()
+        cut_off(client2)
+
+    async def forget() -> None:
+        while count_connections() > connections:
+            await asyncio.sleep(0.001)
+
+    await bounded(forget(), "the server to forget its clients")
+
+
+async def test_server_forgets_groups_without_members() -> None:
+    blocks = []
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for _ in range(5):
+            for _ in range(100):
+                group_id = await create_group(client1)
+                await join_group(client2, group_id)
+                await send(client1, leave(group_id))
+                await send(client2, leave(group_id))
+            client1.clear_messages()
+            client2.clear_messages()
+            gc.collect()
+            blocks.append(sys.getallocatedblocks())
+
+    # What is kept of 100 groups takes 100 blocks of memory at least. The first rounds
+    # take some for good: caches fill.
+    assert blocks[-1] - blocks[-2] < 50
+
+
+@pytest.mark.parametrize("group_id", ["", "A", "*", "x" * 43, "0", " <Å>\r\n\0"])
+async def test_unknown_group_is_unavailable(group_id: str) -> None:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
+            for request in [join, leave, message] * 2:
+                await client.send_json(request(group_id))
+            await client.wait_for_message_count(6)
+        await other.send_json({"type": "ECHO", "value": "me too"})
+
+    assert client.messages == [unavailable(group_id)] * 6
+    assert other.messages == [echo("me too")]
+
+
+async def test_group_ids_are_distinct_and_hard_to_guess(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(other_server.make_url("/")) as client3,
+    ):
+        clients = [client1, client2, client3] * 20
+        names = ["A", "A", "B", "", "x" * 126, " <Å> "] * 10
+        group_ids = [
+            await create_group(client, name)
+            for client, name in zip(clients, names, strict=True)
+        ]
+
+    # 128 bits take 22 characters at least. Counted, they would begin, or end, alike.
+    assert all(re.fullmatch(r"[\w-]{22,}", group_id) for group_id in group_ids)
+    assert len({group_id[:8] for group_id in group_ids}) == len(group_ids)
+    assert len({group_id[-8:] for group_id in group_ids}) == len(group_ids)
+
+
+async def test_names_come_back_as_they_are() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for name in TEXTS:
+            await join_group(client2, await create_group(client1, name), name)
+
+
+async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
+    # Create test clients
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+
+        # Send client message
+        await client2.send_json(message(group_id))
+        await client1.wait_for_message(group_message(group_id))
+        await client2.wait_for_message(group_message(group_id))
+
+    # Perform assertions on the responses
+    assert client1.messages == [group_message(group_id)]
+    assert client2.messages == [group_message(group_id)]
+    assert client3.messages == []
+
+
+async def test_members_of_two_groups() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
+        create_socket_client(URL) as client5,
+    ):
+        group1 = await create_group(client1, "A")
+        group2 = await create_group(client5, "A")
+        for client in client2, client3, client4:
+            await join_group(client, group1)
+
+        for text in TEXTS:
+            for client in client1, client2, client3, client4:
+                await send(client, message(group1, text))
+            await send(client5, message(group2, text))
+
+    heard = [group_message(group1, text) for text in TEXTS for _ in range(4)]
+    assert client1.messages == heard
+    assert client1.messages == client2.messages == client3.messages == client4.messages
+    assert client5.messages == [group_message(group2, text) for text in TEXTS]
+
+
+async def test_member_of_several_groups() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        groups = [await create_group(client1, name) for name in ("A", "B", "A")]
+        for group_id, name in zip(groups[:2], "AB", strict=True):
+            await join_group(client2, group_id, name)
+            await join_group(client2, group_id, name)  # once more changes nothing
+
+        for client in client1, client2:
+            for group_id in groups:
+                await send(client, message(group_id, "HO"))
+
+    heard = [group_message(group_id, "HO") for group_id in groups]
+    assert client1.messages == [*heard, *heard[:2]]
+    assert client2.messages == [*heard[:2], *heard[:2], unavailable(groups[2])]
+
+
+async def test_outsiders_are_refused_and_change_no_group() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        group1 = await create_group(client1, "A")
+        group2 = await create_group(client2, "A")
+
+        for client in [client2, client3] * 2:
+            await send(client, message(group1, "from outside"))
+            await client1.settle()
+            assert client1.messages == []
+            await send(client, leave(group1))
+            await send(client, join("A"))  # a name is no id
+        await send(client1, message(group1, "to 1"))
+        await send(client2, message(group2, "to 2"))
+
+    refusals = [unavailable(group1), unavailable(group1), unavailable("A")] * 2
+    assert client1.messages == [group_message(group1, "to 1")]
+    assert client2.messages == [*refusals, group_message(group2, "to 2")]
+    assert client3.messages == refusals
+
+
+async def test_leave_one_group_and_come_back() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        group1 = await create_group(client1)
+        group2 = await create_group(client1)
+        for client in client2, client3:
+            await join_group(client, group1)
+            await join_group(client, group2)
+
+        for _ in range(2):
+            await send(client1, leave(group1))
+            await send(client1, leave(group1))
+            await send(client2, message(group1, "without 1"))
+            await send(client1, message(group1, "from outside"))
+            await send(client1, message(group2, "still here"))
+            await join_group(client1, group1)
+            await send(client1, message(group1, "back"))
+
+    left, no = group_left(group1), unavailable(group1)
+    still, back = group_message(group2, "still here"), group_message(group1, "back")
+    assert client1.messages == [left, no, no, still, back] * 2
+    assert client2.messages == [group_message(group1, "without 1"), still, back] * 2
+    assert client3.messages == client2.messages
+
+
+async def test_invalid_messages_about_a_group() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as outsider,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+        value = {"groupId": group_id, "groupMessage": "HI"}
+
+        invalid_messages: list[object] = [
+            message(group_id, 1),
+            message(group_id, None),
+            message([group_id]),
+            {"type": "MESSAGE_GROUP", "value": group_id},
+            {"type": "LEAVE_GROUP", "value": {"groupId": group_id}},
+            *[{"type": kind, "value": value} for kind in ("ECHO", "LEAVE_GROUP", "")],
+            *[{"type": kind, "value": group_id} for kind in ("leave_group", "")],
+            {"value": group_id},
+        ]
+        for invalid_message in invalid_messages:
+            await send(client2, invalid_message)
+            await send(outsider, invalid_message)  # no reply tells that it exists
+        await send(client1, message(group_id))
+
+    assert client1.messages == [group_message(group_id)]
+    refusals = [INVALID] * len(invalid_messages)
+    assert client2.messages == [*refusals, group_message(group_id)]
+    assert outsider.messages == refusals
+
+
+@pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])
+async def test_group_without_members_is_deleted(way: str) -> None:
+    async with create_socket_client(URL) as client1:
+        async with create_socket_client(URL) as client2:
+            lasting = await create_group(client2, "lasting")
+            await join_group(client1, lasting, "lasting")
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            await send(client1, leave(group_id))
+            await join_group(client1, group_id)  # not empty, so it is there
+            await send(client1, leave(group_id))
+            if way == "leaves it":
+                await send(client2, leave(group_id))
+            elif way == "vanishes":
+                cut_off(client2)
+                await client2.wait_for_close(1006)
+
+        client1.clear_messages()
+        for request in join, leave, message:
+            await send(client1, request(group_id))
+        await send(client1, message(lasting, "alone"))
+
+    assert client1.messages == [
+        *[unavailable(group_id)] * 3,
+        group_message(lasting, "alone"),
+    ]
+
+
+async def test_client_that_joins_and_goes_at_once() -> None:
+    async with create_socket_client(URL) as client1:
+        group_id = await create_group(client1)
+        async with create_socket_client(URL) as client2:
+            await client2.send_json(join(group_id))
+            await client2.close()
+        await send(client1, message(group_id))
+        await send(client1, leave(group_id))
+        await send(client1, join(group_id))
+
+    replies = [group_message(group_id), group_left(group_id), unavailable(group_id)]
+    assert client1.messages == replies
+    assert len(client2.messages) == 1
+
+
+async def test_last_member_leaves_as_another_joins() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for _ in range(5):
+            group_id = await create_group(client1)
+            await client2.send_json(join(group_id))
+            await client1.send_json(leave(group_id))
+            await client1.settle()
+            await client2.settle()
+            await send(client2, message(group_id))
+            is_member = unavailable(group_id) not in client2.messages
+            last = group_message(group_id) if is_member else unavailable(group_id)
+            assert client2.messages[-1] == last
+            client2.clear_messages()
+
+
+async def test_broadcast_to_members_and_others() -> None:
+    to_me = {"type": "ECHO", "value": "to me"}
+    broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+
+        for _ in range(2):
+            await send(client1, to_me)
+            await send(client1, broadcast)
+            await send(client2, broadcast)
+            await send(client3, to_me)
+            await send(client3, broadcast)
+        await send(client1, message(group_id))
+
+    to_all, to_group = echo("to all"), group_message(group_id)
+    assert client1.messages == [*[to_me, to_all, to_all, to_all] * 2, to_group]
+    assert client2.messages == [*[to_all, to_all, to_all] * 2, to_group]
+    assert client3.messages == [to_all, to_all, to_me, to_all] * 2
+
+
+async def test_message_skips_disconnected_members() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
+        ClientSession() as session,
+    ):
+        group_id = await create_group(client1)
+        vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
+        async with create_socket_client(URL) as client2:
+            vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
+            await join_group(client2, group_id)
+            for client in vanishing_clients:
+                await client.send_json(join(group_id))
+                await client.receive()
+
+            await client1.send_json(message(group_id))
+            for client in vanishing_clients:
+                cut_off(client)
+            await client1.settle()
+            await client2.send_json(message(group_id))
+
+    assert client1.messages == [group_message(group_id)] * 2
+    assert client2.messages == [group_message(group_id)] * 2
+
+
+async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(other_server.make_url("/")) as client2,
+    ):
+        group_id = await create_group(client1)
+        await send(client2, join(group_id))
+        await send(client1, message(group_id))
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
+
+    assert client1.messages == [group_message(group_id)]
+    assert client2.messages == [unavailable(group_id), echo("HO")]

@@ -184,7 +184,8 @@ async def test_client_that_says_goodbye_and_does_not_read(
         for text in LONG_TEXTS[:60]:
             await bad_client.send_json(echo(text))
         await bad_client.send_close()
-        await bounded(see_a_connection_end(client), "the server to cut it off")
+        end = see_a_connection_end(client)
+        await bounded(end, "the server to cut it off", 2 * TIMEOUT)
         resume_reading(bad_client)
         await bad_client.wait_for_close(1006)
 

@@ -53,7 +53,7 @@ async def start_server(
     one line. The article's `startServer`.
     """
     # A server that stops waits for its clients, by default for 2 x 60 seconds.
-    options = {"shutdown_timeout": 0.1, **options}
+    options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:

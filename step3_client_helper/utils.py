@@ -73,7 +73,7 @@ async def start_server(
     one line. The article's `startServer`.
     """
     # A server that stops waits for its clients, by default for 2 x 60 seconds.
-    options = {"shutdown_timeout": 0.1, **options}
+    options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
@@ -165,7 +165,7 @@ def add_note(error: BaseException, messages: Messages) -> None:
     """Let a report say what a client had received, and how its connection ended."""
     end = messages.listener.done() and messages.listener.exception()
     state = f": {end};" if end and end is not error else ""
-    received = f"had received {len(messages)}: {reprlib.repr(messages)}"
+    received = f"had received {len(messages)}: {reprlib.repr(list(messages))}"
     error.add_note(f"client {messages.number}{state} {received}")
 
 

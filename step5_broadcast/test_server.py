@@ -4,10 +4,12 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
+from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -50,14 +52,20 @@ INVALID_MESSAGES = {
     "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
     "no type": '{"value": "HI"}',
     "type a list": '{"type": ["ECHO"], "value": "HI"}',
+    "type unknown": '{"type": "UNKNOWN", "value": "HI"}',
     "type in small letters": '{"type": "echo", "value": "HI"}',
     "type with a space": '{"type": "ECHO ", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
     "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO a list": '{"type": "ECHO", "value": ["HI"]}',
     "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
     "ECHO null": '{"type": "ECHO", "value": null}',
+    "ECHO_TIMES_3 no value": '{"type": "ECHO_TIMES_3"}',
+    "ECHO_TIMES_3 a number": '{"type": "ECHO_TIMES_3", "value": 1}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL no value": '{"type": "ECHO_TO_ALL"}',
+    "ECHO_TO_ALL a number": '{"type": "ECHO_TO_ALL", "value": 1}',
     "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
 }
@@ -65,22 +73,24 @@ INVALID_MESSAGES = {
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or when a handler never ends.
+    """Fail the test when the server has logged an error, or left a task behind.
 
     Ask for it before the server: then the server has stopped when this looks.
     """
     yield
-    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
-    if handlers:
-        await asyncio.wait(handlers, timeout=TIMEOUT)
-    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:  # a handler may still clean up after its client
+        await asyncio.wait(tasks, timeout=TIMEOUT / 4)
+    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:
                 cause = record.exc_info[1] if record.exc_info else None
-                problems.add(f"the server logged: {record.getMessage()}, {cause!r}")
+                problems.append(
+                    f"{record.name} logged: {record.getMessage()}, {cause!r}"
+                )
     if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -145,8 +155,11 @@ async def test_binary_frame_with_json() -> None:
         await client.send_bytes(b"")
         await client.send_str(request)
         await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(b'{"type": "ECHO_TIMES_3", "value": "HI"}')
+        await client.send_bytes(b'{"type": "ECHO_TO_ALL", "value": "HI"}')
 
-    assert messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
+    replies = ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
+    assert messages == [*replies, *["HI"] * 4]
 
 
 @pytest.mark.parametrize(
@@ -247,10 +260,10 @@ async def test_client_comes_while_a_broadcast_waits(
     is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
     send_str = web.WebSocketResponse.send_str
 
-    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+    async def wait(*args: Any, **options: Any) -> None:
         is_waiting.set()
         await may_go_on.wait()
-        await send_str(socket, text)
+        await send_str(*args, **options)
 
     async with (
         create_socket_client(PORT) as (client1, messages1),
@@ -271,7 +284,8 @@ async def test_client_comes_while_a_broadcast_waits(
 def count_connections() -> int:
     """Return how many connections the servers in this process have not forgotten."""
     gc.collect()
-    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+    kinds = (web.BaseRequest, web.WebSocketResponse)
+    return sum(issubclass(type(it), kinds) for it in gc.get_objects())
 
 
 async def test_server_forgets_clients_that_have_gone() -> None:
@@ -282,11 +296,31 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         asyncio.timeout(2 * TIMEOUT),
         ClientSession() as session,
     ):
-        client2 = await session.ws_connect(URL)
-        cut_off(client2)
+        async with session.get(f"http://127.0.0.1:{PORT}") as response:
+            assert response.status == HTTPStatus.BAD_REQUEST  # it is no WebSocket
+        client2, client3, client4 = [await session.ws_connect(URL) for _ in range(3)]
+        await client2.close(code=WSCloseCode.GOING_AWAY)
+        cut_off(client3)
+        await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})
+        cut_off(client4)  # while it is being answered
 
     async def forget() -> None:
         while count_connections() > connections:
             await asyncio.sleep(0.001)
 
     await bounded(forget(), "the server to forget its clients")
+
+
+async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
+    async with (
+        create_socket_client(PORT) as (client1, messages1),
+        create_socket_client(other_server.port or 0) as (client2, messages2),
+    ):
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "HI"})
+        await client2.send_json({"type": "ECHO_TO_ALL", "value": "HO"})
+
+    assert messages1 == ["HI"]
+    assert messages2 == ["HO"]

@@ -75,7 +75,7 @@ async def start_server(
     one line. The article's `startServer`.
     """
     # A server that stops waits for its clients, by default for 2 x 60 seconds.
-    options = {"shutdown_timeout": 0.1, **options}
+    options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
@@ -214,7 +214,7 @@ def add_note(error: BaseException, messages: Messages) -> None:
     """Let a report say what a client had received, and how its connection ended."""
     end = messages.listener.done() and messages.listener.exception()
     state = f": {end};" if end and end is not error else ""
-    received = f"had received {len(messages)}: {reprlib.repr(messages)}"
+    received = f"had received {len(messages)}: {reprlib.repr(list(messages))}"
     error.add_note(f"client {messages.number}{state} {received}")
 
 
@@ -247,8 +247,7 @@ async def create_socket_client(
         try:
             await settle(client)
             yield client, messages
-            for open_client in list(open_clients):
-                await settle(open_client)
+            await asyncio.gather(*map(settle, open_clients))
             ending = asyncio.shield(messages.listener)
             closing = asyncio.gather(send_close(client, messages), ending)
             await bounded(closing, "the server's close frame")

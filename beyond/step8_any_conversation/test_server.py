@@ -5,10 +5,13 @@ import gc
 import json
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from http import HTTPStatus
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
+from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -64,25 +67,38 @@ INVALID_MESSAGES = {
     "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
     "no type": '{"value": "HI"}',
     "type a list": '{"type": ["ECHO"], "value": "HI"}',
+    "type unknown": '{"type": "UNKNOWN", "value": "HI"}',
     "type in small letters": '{"type": "echo", "value": "HI"}',
     "type with a space": '{"type": "ECHO ", "value": "HI"}',
     "no value": '{"type": "ECHO"}',
     "ECHO a number": '{"type": "ECHO", "value": 1}',
     "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO a list": '{"type": "ECHO", "value": ["HI"]}',
     "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
     "ECHO null": '{"type": "ECHO", "value": null}',
+    "ECHO_TIMES_3 no value": '{"type": "ECHO_TIMES_3"}',
+    "ECHO_TIMES_3 a number": '{"type": "ECHO_TIMES_3", "value": 1}',
     "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL no value": '{"type": "ECHO_TO_ALL"}',
+    "ECHO_TO_ALL a number": '{"type": "ECHO_TO_ALL", "value": 1}',
     "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
     "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
     "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
     "CREATE_GROUP no value": '{"type": "CREATE_GROUP"}',
+    "JOIN_GROUP no value": '{"type": "JOIN_GROUP"}',
     "JOIN_GROUP null": '{"type": "JOIN_GROUP", "value": null}',
     "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
+    "MESSAGE_GROUP no value": '{"type": "MESSAGE_GROUP"}',
+    "MESSAGE_GROUP null": '{"type": "MESSAGE_GROUP", "value": null}',
+    "MESSAGE_GROUP a list": '{"type": "MESSAGE_GROUP", "value": []}',
     "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
     "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupName": "X"}}',
+    "no group name": '{"type": "MESSAGE_GROUP", "value": {"groupMessage": "HI"}}',
     "ECHO a group message": json.dumps({**message("X"), "type": "ECHO"}),
     "group message a number": json.dumps(message("X", 1)),
+    "group message null": json.dumps(message("X", None)),
     "group name a number": json.dumps(message(1)),
+    "group name a list": json.dumps(message(["X"])),
 }
 NO = "GROUP_UNAVAILABLE"
 INVALID = "INVALID_MESSAGE"
@@ -90,11 +106,20 @@ DIALOGUES = {
     "create again": ([create("A")] * 3 + [message("A")], ["A", NO, NO, "HI"]),
     "join again": ([create("A"), join("A"), message("A")], ["A", "A", "HI"]),
     "join unknown": ([join("A"), join("A"), create("A")], [NO, NO, "A"]),
-    "message unknown": ([message("A"), create("A"), message("A")], ["A", "HI"]),
+    "leave by moving": ([create("A"), create("B"), join("A")], ["A", "B", "A"]),
+    "message unknown": (
+        [message("A"), create("A"), message("B"), message("A")],
+        ["A", "HI"],
+    ),
     "invalid": ([create("A"), message("A", 1), message("A")], ["A", INVALID, "HI"]),
     "similar names": (
-        [create("Aé"), *map(join, ["aé", "Aé ", "A", "Ae\u0301"]), create("Aé ")],
-        ["Aé", NO, NO, NO, NO, "Aé "],
+        [
+            create("Aé"),
+            *map(join, ["aé", "Aé ", "A", "Ae\u0301"]),
+            *map(message, ["aé", "Aé ", "Ae\u0301", ""]),
+            *map(create, ["aé", "Aé ", "Ae\u0301"]),
+        ],
+        ["Aé", NO, NO, NO, NO, "aé", "Aé ", "Ae\u0301"],
     ),
     "all texts": (
         [f(text) for text in TEXTS[1:] for f in (create, join, message)],
@@ -111,22 +136,24 @@ async def send(client: TestWebSocket, request: object) -> None:
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or when a handler never ends.
+    """Fail the test when the server has logged an error, or left a task behind.
 
     Ask for it before the server: then the server has stopped when this looks.
     """
     yield
-    handlers = [task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)]
-    if handlers:
-        await asyncio.wait(handlers, timeout=TIMEOUT)
-    problems = {"a handler has not ended" for task in handlers if not task.done()}
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:  # a handler may still clean up after its client
+        await asyncio.wait(tasks, timeout=TIMEOUT / 4)
+    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:
                 cause = record.exc_info[1] if record.exc_info else None
-                problems.add(f"the server logged: {record.getMessage()}, {cause!r}")
+                problems.append(
+                    f"{record.name} logged: {record.getMessage()}, {cause!r}"
+                )
     if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
@@ -191,8 +218,13 @@ async def test_binary_frame_with_json() -> None:
         await client.send_bytes(b"")
         await client.send_str(request)
         await client.send_bytes(request.encode("utf-8"))
+        await client.send_bytes(b'{"type": "ECHO_TIMES_3", "value": "HI"}')
+        await client.send_bytes(b'{"type": "ECHO_TO_ALL", "value": "HI"}')
+        for request_ in create("A"), message("A"), join("A"):
+            await client.send_bytes(json.dumps(request_).encode())
 
-    assert client.messages == ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
+    replies = ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
+    assert client.messages == [*replies, *["HI"] * 4, "A", "HI", "A"]
 
 
 @pytest.mark.parametrize(
@@ -297,10 +329,10 @@ async def test_client_comes_while_a_broadcast_waits(
     is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
     send_str = web.WebSocketResponse.send_str
 
-    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+    async def wait(*args: Any, **options: Any) -> None:
         is_waiting.set()
         await may_go_on.wait()
-        await send_str(socket, text)
+        await send_str(*args, **options)
 
     async with (
         create_socket_client(URL) as client1,
@@ -316,7 +348,8 @@ async def test_client_comes_while_a_broadcast_waits(
         async with create_socket_client(URL) as client3:
             is_waiting.clear()
             await client3.send_json(join("A"))
-            await bounded(is_waiting.wait(), "the server to answer")
+            with suppress(TimeoutError):  # a server may let it wait for its turn
+                await bounded(is_waiting.wait(), "the server to answer", timeout=0.1)
             may_go_on.set()
             await client1.settle()
             await client1.send_json(request_)
@@ -327,7 +360,8 @@ async def test_client_comes_while_a_broadcast_waits(
 def count_connections() -> int:
     """Return how many connections the servers in this process have not forgotten."""
     gc.collect()
-    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+    kinds = (web.BaseRequest, web.WebSocketResponse)
+    return sum(issubclass(type(it), kinds) for it in gc.get_objects())
 
 
 async def test_server_forgets_clients_that_have_gone() -> None:
@@ -338,11 +372,17 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         asyncio.timeout(2 * TIMEOUT),
         ClientSession() as session,
     ):
+        async with session.get(f"http://127.0.0.1:{PORT}") as response:
+            assert response.status == HTTPStatus.BAD_REQUEST  # it is no WebSocket
+        client2, client3, client4 = [await session.ws_connect(URL) for _ in range(3)]
         await send(client1, create("A"))
-        client2 = await session.ws_connect(URL)
-        await client2.send_json(join("A"))
-        await client2.receive()
-        cut_off(client2)
+        for client in client2, client3, client4:
+            await client.send_json(join("A"))
+            await client.receive()
+        await client2.close(code=WSCloseCode.GOING_AWAY)
+        cut_off(client3)
+        await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})
+        cut_off(client4)  # while it is being answered
 
     async def forget() -> None:
         while count_connections() > connections:
@@ -351,13 +391,30 @@ async def test_server_forgets_clients_that_have_gone() -> None:
     await bounded(forget(), "the server to forget its clients")
 
 
+async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(other_server.make_url("/")) as client2,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client2, create("A"))
+        await send(client1, message("A"))
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
+
+    assert client1.messages == ["A", "HI"]
+    assert client2.messages == ["GROUP_UNAVAILABLE", "A", "HO"]
+
+
 @pytest.mark.parametrize(("requests", "replies"), DIALOGUES.values(), ids=DIALOGUES)
 async def test_lone_client(requests: list[object], replies: list[str]) -> None:
     async with create_socket_client(URL) as other:
         async with create_socket_client(URL) as client:
             for request in requests:
-                await client.send_json(request)
-            await client.wait_for_message_count(len(replies))
+                await send(client, request)
         await other.send_json({"type": "ECHO", "value": "me too"})
 
     assert client.messages == replies
@@ -459,6 +516,11 @@ async def test_move_to_another_group(move: dict[str, object]) -> None:
 async def test_group_outlives_its_members() -> None:
     async with create_socket_client(URL) as client1:
         await send(client1, create("A"))
+    async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
+        vanishing_client = await session.ws_connect(URL)
+        await vanishing_client.send_json(create("B"))
+        await vanishing_client.receive()
+        cut_off(vanishing_client)
     async with create_socket_client(URL) as client2:
         await send(client2, create("A"))
         for _ in range(2):
@@ -469,9 +531,61 @@ async def test_group_outlives_its_members() -> None:
             async with create_socket_client(URL):
                 pass  # somebody else comes and goes
             await send(client2, message("A", "alone"))
+        await send(client2, join("B"))
 
-    assert client2.messages == ["GROUP_UNAVAILABLE", *["A", "two of us", "alone"] * 2]
+    assert client2.messages == [
+        "GROUP_UNAVAILABLE",
+        *["A", "two of us", "alone"] * 2,
+        "B",
+    ]
     assert client3.messages == ["A", "two of us"]
+
+
+async def test_requests_of_a_member_change_nothing_for_the_others() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+    ):
+        await send(client1, create("A"))
+        await send(client2, join("A"))
+        await send(client3, join("A"))
+
+        await send(client2, "nonsense")
+        await send(client2, create("A"))
+        await send(client2, join("B"))
+        await send(client2, join("A"))
+        await send(client2, {"type": "ECHO_TIMES_3", "value": "HO"})
+        await send(client2, message("A"))
+
+    assert client1.messages[1:] == ["HI"]
+    assert client2.messages[1:] == [INVALID, NO, NO, "A", "HO", "HO", "HO", "HI"]
+    assert client3.messages[1:] == ["HI"]
+
+
+async def test_requests_at_once() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        await client1.send_json(create("A"))
+        await client2.send_json(create("A"))
+        await client1.send_json(join("A"))
+        await client2.send_json(join("A"))
+        await client1.settle()
+        await client2.settle()
+
+        await client1.send_json(message("A", "from 1"))
+        await client2.send_json(message("A", "from 2"))
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "1 to all"})
+        await client2.send_json({"type": "ECHO_TO_ALL", "value": "2 to all"})
+
+    assert sorted([client1.messages[0], client2.messages[0]]) == [
+        "A",
+        "GROUP_UNAVAILABLE",
+    ]
+    assert sorted(client1.messages[2:]) == ["1 to all", "2 to all", "from 1", "from 2"]
+    assert sorted(client2.messages[2:]) == sorted(client1.messages[2:])
 
 
 async def test_broadcast_to_members_and_others() -> None:
@@ -515,6 +629,7 @@ async def test_message_skips_disconnected_members() -> None:
                 await client.receive()
 
             await client1.send_json(message("A"))
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             for client in vanishing_clients:
                 cut_off(client)
             await client1.settle()
@@ -522,21 +637,3 @@ async def test_message_skips_disconnected_members() -> None:
 
     assert client1.messages[1:] == ["HI"] * 2
     assert client2.messages[1:] == ["HI"] * 2
-
-
-async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
-    other_app = web.Application()
-    create_websocket_server(other_app)
-    other_server = await start_server(aiohttp_server, other_app, 0)
-    async with (
-        create_socket_client(URL) as client1,
-        create_socket_client(other_server.make_url("/")) as client2,
-    ):
-        await send(client1, create("A"))
-        await send(client2, join("A"))
-        await send(client2, create("A"))
-        await send(client1, message("A"))
-        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
-
-    assert client1.messages == ["A", "HI"]
-    assert client2.messages == ["GROUP_UNAVAILABLE", "A", "HO"]

@@ -13,10 +13,8 @@ from aiohttp.http import HttpProcessingError
 
 from .protocol import encode
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows sets no such limits
-    resource = None  # type: ignore[assignment]
 
 GRACE = 0.5  # seconds that a client gets to read what is left when it is closed
 RETRY_AFTER = "10"  # seconds, for a client that there is no room for
@@ -67,18 +65,17 @@ def allow_open_files(clients: int) -> None:
     is about to be refused. A process that has no file left for one logs an error, again
     and again.
     """
-    if resource is None:
-        return
     needed = 2 * clients + 100
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < needed:
-        wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with suppress(OSError, ValueError):  # a system may allow less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if sys.platform != "win32":  # which has no such limit
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < needed:
-            problem = f"{clients} clients may need {needed} open files, not {soft}"
-            print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
+        if resource.RLIM_INFINITY != soft < needed:
+            wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            with suppress(OSError, ValueError):  # a system may allow less than it says
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if soft < needed:
+                problem = f"{clients} clients may need {needed} open files, not {soft}"
+                print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
 
 
 def is_fault_of_ours(record: logging.LogRecord) -> bool:

@@ -77,13 +77,15 @@ def diff(step: int, look: str, *names: str) -> None:
     print("\n</details>")
 
 
-def wrong(step: int, old: str, new: str, options: str = "") -> None:
-    """Print an edit of a server, the command to run, its first failure, and how many.
+def wrong(
+    step: int, old: str, new: str, options: str = "", name: str = "server.py"
+) -> None:
+    """Print an edit of a file, the command to run, its first failure, and how many.
 
     The report is, to the letter, what the command prints between the names of the tests
     and its summary.
     """
-    path = find(step) / "server.py"
+    path = find(step) / name
     before = path.read_text()
     assert before.count(old) == 1, old
     after = before.replace(old, new)
@@ -92,10 +94,10 @@ def wrong(step: int, old: str, new: str, options: str = "") -> None:
     arguments = ["-x", *options.split()]
     shown = f'"{" ".join(arguments)}"' if options else "-x"
     print(f"\n`make step{step} ARGS={shown}` reports:\n")
-    first = report(path.parent, after, *arguments)
+    first = report(path, after, *arguments)
     text = re.split(r"\n==+ (?:FAILURES|ERRORS) =+\n", first)[1]
     block("text", *text.partition("\n====")[0].splitlines())
-    every = report(path.parent, after)
+    every = report(path, after)
     failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
     collected = re.search(r"collected (\d+) items", every)
     assert failed, every
@@ -104,12 +106,13 @@ def wrong(step: int, old: str, new: str, options: str = "") -> None:
     print(f"\nIn all, {len(failed)} of the step's {collected[1]} tests {verb}.")
 
 
-def report(step: Path, server: str, *options: str) -> str:
-    """Return what pytest prints on a copy of a step with another server."""
+def report(path: Path, text: str, *options: str) -> str:
+    """Return what pytest prints on a copy of a step where a file has another text."""
+    step = path.parent
     with tempfile.TemporaryDirectory() as copy:
         copytree(step, Path(copy, step.name))
         Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
-        Path(copy, step.name, "server.py").write_text(server)
+        Path(copy, step.name, path.name).write_text(text)
         os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
         names = ["--no-header", "-o", "verbosity_test_cases=1"]
         pytest = [sys.executable, "-m", "pytest", *names, *options, step.name]

@@ -47,7 +47,18 @@ async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestS
     return await start_server(aiohttp_server, app, PORT, **options)
 
 
-async def test_outsider_hears_nothing_for_an_hour() -> None:
+async def test_nobody_else_hears_an_echo_for_an_hour() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        await client1.send_json(echo())
+        await asyncio.sleep(HOUR)
+        assert client1.messages == [echo()]
+        assert client2.messages == []
+
+
+async def test_nobody_else_hears_a_message_to_a_group_for_an_hour() -> None:
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,

@@ -14,13 +14,13 @@ import trustme
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
-
-from beyond.step7_test_client import utils
-from beyond.step7_test_client.utils import (
+from step7_test_client import utils
+from step7_test_client.utils import (
     SocketState,
     create_socket_client,
     start_server,
 )
+
 from tools.test_utils import HELPERS, report, shown_files
 
 Serve = Callable[[web.WebSocketResponse], Awaitable[object]]

@@ -329,7 +329,7 @@ async def test_leaving_in_the_middle_of_a_broadcast(
 async def test_client_that_answers_no_ping_is_cut_off(
     aiohttp_server: AiohttpServer,
 ) -> None:
-    heartbeat = 0.3
+    heartbeat = 0.5
     await start(aiohttp_server, Limits(heartbeat=heartbeat))
 
     async with (
@@ -571,7 +571,7 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
                 await client.send_json(echo(text))
             await client.send_json(to_all("HI"))
         for client in clients[5:]:
-            await client.wait_for_message_count(5)
+            await client.wait_for_message_count(5, 5 * TIMEOUT)  # and 30 MB
 
         await bounded(server.close(), "the server to stop", 2 * TIMEOUT)
         for client in clients[5:]:

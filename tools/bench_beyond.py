@@ -18,7 +18,7 @@ from step9_group_ids.test_server import create, leave
 from step10_bad_clients.server import Limits
 from step10_bad_clients.server import create_websocket_server as create_step10
 from step12_many_processes.processes import start_broker, start_process
-from step12_many_processes.test_server import join, message
+from step12_many_processes.talk import join, message
 
 from tools.bench import compare, connect, raise_limit, report, send, verdicts
 

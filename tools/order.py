@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 from step12_many_processes.processes import start_broker, start_process
-from step12_many_processes.test_server import join, message
+from step12_many_processes.talk import join, message
 
 SENDERS, MEMBERS, MESSAGES = 10, 50, 10_000  # messages of each sender
 AHEAD = 50  # messages that a sender is ahead of what it has heard of its own

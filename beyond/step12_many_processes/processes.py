@@ -32,6 +32,11 @@ class Process:
             start_new_session=True,  # Ctrl-C is not for it
         )
 
+    @property
+    def url(self) -> str:
+        """The address of its WebSocket server."""
+        return f"ws://127.0.0.1:{self.port}"
+
     @cached_property
     def port(self) -> int:
         """The port it listens on: to ask for it waits until the process is ready."""

@@ -10,9 +10,10 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from .processes import START, Process, start_broker, start_process
-from .test_server import (
+from .talk import (
     create,
     create_group,
+    create_socket_client,
     echo,
     group_message,
     join,
@@ -22,7 +23,7 @@ from .test_server import (
     send,
     unavailable,
 )
-from .utils import TestWebSocket, create_socket_client
+from .utils import TestWebSocket
 
 BROKER_SIGNALS = {
     "there": signal.SIGCONT,  # goes on
@@ -41,11 +42,11 @@ def processes(nats_url: str) -> Iterator[list[Process]]:
 async def test_message_reaches_members_on_both_processes(
     processes: list[Process],
 ) -> None:
-    port1, port2 = [process.port for process in processes]
+    url1, url2 = [process.url for process in processes]
     async with (
-        create_socket_client(port1) as client1,
-        create_socket_client(port2) as witness,
-        create_socket_client(port2) as silent_client,
+        create_socket_client(url1) as client1,
+        create_socket_client(url2) as witness,
+        create_socket_client(url2) as silent_client,
     ):
         group_id = await create_group(client1)
         await join_group(witness, group_id)
@@ -64,10 +65,10 @@ async def test_message_reaches_members_on_both_processes(
 async def test_broadcast_reaches_clients_of_both_processes(
     processes: list[Process],
 ) -> None:
-    port1, port2 = [process.port for process in processes]
+    url1, url2 = [process.url for process in processes]
     async with (
-        create_socket_client(port1) as client1,
-        create_socket_client(port2) as client2,
+        create_socket_client(url1) as client1,
+        create_socket_client(url2) as client2,
     ):
         for sender in client1, client2, client1:
             heard = len(client1.messages) + 1
@@ -79,17 +80,17 @@ async def test_broadcast_reaches_clients_of_both_processes(
 
 
 async def test_a_process_is_killed(processes: list[Process]) -> None:
-    port1, port2 = [process.port for process in processes]
-    async with create_socket_client(port2) as client2:
+    url1, url2 = [process.url for process in processes]
+    async with create_socket_client(url2) as client2:
         with suppress(ConnectionError):  # no close frame
-            async with create_socket_client(port1) as client1:
+            async with create_socket_client(url1) as client1:
                 lost_id = await create_group(client1)
                 group_id = await create_group(client2)
                 await join_group(client1, group_id)
                 await client2.send_json(message(group_id, "before"))
                 await client1.wait_for_message(group_message(group_id, "before"))
                 processes[0].end(signal.SIGKILL)
-        async with create_socket_client(port2) as client3:
+        async with create_socket_client(url2) as client3:
             await send(client3, join(lost_id))
             new_id = await create_group(client3)
             await join_group(client2, new_id)
@@ -119,9 +120,9 @@ async def probe(
 async def pass_last_messages(group_id: str, *members: TestWebSocket) -> None:
     """Let all members of a group send a last message, and forget what they heard."""
     for sender in members:
-        await sender.send_json(message(group_id, sender.name))
+        await sender.send_json(message(group_id, str(sender.number)))
         for member in members:
-            await member.wait_for_message(group_message(group_id, sender.name))
+            await member.wait_for_message(group_message(group_id, str(sender.number)))
     for member in members:
         member.clear_messages()
 
@@ -132,9 +133,9 @@ async def test_broker_goes_away_and_comes_back() -> None:
         url = f"nats://127.0.0.1:{broker.port}"
         processes = [stack.enter_context(start_process(url)) for _ in range(2)]
         async with (
-            create_socket_client(processes[0].port) as client1,
-            create_socket_client(processes[1].port) as client2,
-            create_socket_client(processes[1].port) as client3,
+            create_socket_client(processes[0].url) as client1,
+            create_socket_client(processes[1].url) as client2,
+            create_socket_client(processes[1].url) as client3,
         ):
             group_id = await create_group(client1)
             await join_group(client2, group_id)
@@ -174,8 +175,8 @@ async def test_groups_begin_and_end_after_each_time() -> None:
         url = f"nats://127.0.0.1:{port}"
         process1, process2 = [stack.enter_context(start_process(url)) for _ in "12"]
         async with (
-            create_socket_client(process1.port) as client1,
-            create_socket_client(process2.port) as client2,
+            create_socket_client(process1.url) as client1,
+            create_socket_client(process2.url) as client2,
         ):
             group_id = await create_group(client1)
             await join_group(client2, group_id)
@@ -226,7 +227,7 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
         url = f"nats://127.0.0.1:{broker.port}"
         process = stack.enter_context(start_process(url))
         with suppress(ConnectionError):  # it does not wait for the client
-            async with create_socket_client(process.port) as client:
+            async with create_socket_client(process.url) as client:
                 for _ in range(10):  # to leave each of them takes a moment
                     await create_group(client)
                 broker.send_signal(BROKER_SIGNALS[broker_is])
@@ -238,7 +239,7 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
 
 async def test_without_a_broker() -> None:
     with start_process("") as process:
-        async with create_socket_client(process.port) as client:
+        async with create_socket_client(process.url) as client:
             group_id = await create_group(client)
             await send(client, message(group_id))
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
@@ -231,13 +231,13 @@ async def test_message_right_after_joining(url2: str) -> None:
         create_socket_client(URL) as client1,
         create_socket_client(url2) as client2,
     ):
-        group_ids = [await create_group(client1) for _ in range(1000)]
+        group_ids = [await create_group(client1) for _ in range(200)]
         for count, group_id in enumerate(group_ids, 1):
             await client2.send_json(join(group_id))
             await client2.wait_for_message_count(count)
             await client1.send_json(message(group_id))
             client2.messages.pop()
-            await client2.wait_for_message(group_message(group_id))
+            await client2.wait_for_message_count(count)
 
     assert client1.messages == [group_message(group_id) for group_id in group_ids]
     assert client2.messages == client1.messages
@@ -383,7 +383,9 @@ async def test_broker_is_missing_at_the_start(signal_number: int) -> None:
         assert broker.client.is_closed  # it does not go on trying
 
 
-async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
+async def test_broker_is_stuck(
+    aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
         url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
@@ -409,6 +411,149 @@ async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
         group_message(group_id),
     ]
     assert client2.messages == [group_message(group_id)]
+    assert "lost" not in caplog.text
+
+
+async def test_clients_that_join_while_the_broker_is_stuck(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with create_socket_client(URL) as client1, AsyncExitStack() as stack:
+            connecting = [create_socket_client(url2) for _ in range(20)]
+            clients = [await stack.enter_async_context(it) for it in connecting]
+            group_id = await create_group(client1)
+
+            nats.send_signal(signal.SIGSTOP)
+            for client in clients:
+                await client.send_json(join(group_id))
+            # It takes half a second for all of them, not for one after the other.
+            for client in clients:
+                await client.wait_for_message(unavailable(group_id))
+                client.clear_messages()
+            nats.send_signal(signal.SIGCONT)
+            for client in clients:
+                await join_group(client, group_id)
+            await send(client1, message(group_id))
+            for client in clients:
+                await client.wait_for_message(group_message(group_id))
+
+    for client in client1, *clients:
+        assert client.messages == [group_message(group_id)]
+
+
+async def test_broker_that_reads_nothing(
+    aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{NatsBroker.__module__}.BACKLOG", 2**20)
+    limits = replace(LIMITS, backlog=2**25)
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, limits, broker1, broker2)
+        async with (
+            create_socket_client(URL) as client1,
+            create_socket_client(url2) as client2,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+
+            nats.send_signal(signal.SIGSTOP)
+            texts = [f"{number} {'x' * 500_000}" for number in range(40)]
+            for text in texts:
+                await send(client1, message(group_id, text))
+            await send(client1, create("B"))
+            await send(client1, to_all("whoever is here"))
+            heard = client1.messages.copy()
+            nats.send_signal(signal.SIGCONT)
+            count = heard.count(unavailable(group_id))
+            await client2.wait_for_message_count(len(texts) - count)
+            client1.clear_messages()
+            await send(client1, message(group_id, "after"))
+            await client2.wait_for_message(group_message(group_id, "after"))
+
+    told = [group_message(group_id, text) for text in texts[: len(texts) - count]]
+    refused = [*[unavailable(group_id)] * count, unavailable("B")]
+    after = group_message(group_id, "after")
+    assert 0 < count < len(texts)
+    assert heard == [*told, *refused, echo("whoever is here")]
+    assert client1.messages == [after]
+    assert client2.messages == [*told, after]
+
+
+def find_handlers() -> set[asyncio.Task[object]]:
+    """Return the tasks that serve a connection each."""
+    return {task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)}
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return when something is so."""
+    while not is_so():
+        await asyncio.sleep(0.001)
+
+
+async def test_member_of_many_groups_goes_while_the_broker_is_stuck(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with create_socket_client(url2) as client1:
+            handlers = find_handlers()
+            async with create_socket_client(URL) as client2:
+                group_ids = [await create_group(client2) for _ in range(60)]
+                handlers = find_handlers() - handlers
+                nats.send_signal(signal.SIGSTOP)
+            await bounded(asyncio.wait(handlers), "the end of the client's handler")
+
+            nats.send_signal(signal.SIGCONT)
+            for group_id in group_ids:
+                gone = find_no_group(client1, group_id)
+                await bounded(gone, "the group to end at the other process")
+
+    assert client1.messages == []
+
+
+async def test_messages_that_are_lost_are_counted(
+    aiohttp_server: AiohttpServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(f"{NatsBroker.__module__}.PING_INTERVAL", 0.2)
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with (
+            create_socket_client(URL) as client1,
+            create_socket_client(url2) as client2,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            for text in "first", "second":
+                await send(client1, message(group_id, text))
+                await client2.wait_for_message(group_message(group_id, text))
+            confirmed = until(lambda: broker1.confirmed == 2)
+            await bounded(confirmed, "the broker to answer")
+
+            nats.send_signal(signal.SIGSTOP)
+            for _ in range(3):
+                await send(client1, message(group_id, "lost"))
+            away = until(lambda: caplog.text.count("is away") == 2)
+            await bounded(away, "the servers to give up on the broker", 2 * TIMEOUT)
+            await send(client1, message(group_id, "refused"))
+            nats.send_signal(signal.SIGCONT)
+            back = until(lambda: caplog.text.count("is back") == 2)
+            await bounded(back, "the servers to connect again", 2 * TIMEOUT)
+            await send(client1, message(group_id, "last"))
+            await client2.wait_for_message(group_message(group_id, "last"))
+
+    texts = ["first", "second", "lost", "lost", "lost"]
+    told = [group_message(group_id, text) for text in texts]
+    last = group_message(group_id, "last")
+    assert client1.messages == [*told, unavailable(group_id), last]
+    assert client2.messages == [*told[:2], last]
+    lost = [it.getMessage() for it in caplog.records if "lost" in it.getMessage()]
+    assert lost == ["3 message(s) may be lost for other processes"]
 
 
 async def test_subscription_that_a_stuck_broker_refused() -> None:

@@ -79,6 +79,13 @@ class Process:
         output, _ = self.process.communicate(timeout=timeout)
         return self.process.returncode, output
 
+    def read_on(self) -> None:
+        """Read what it writes, lest it waits for that, until it ends."""
+        assert self.process.stdout
+        for _ in self.process.stdout:
+            pass
+        self.process.wait()
+
     def __enter__(self) -> "Process":
         """Return the process."""
         return self

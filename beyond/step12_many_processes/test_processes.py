@@ -1,11 +1,15 @@
 """Integration tests of servers that are processes of their own."""
 
+import os
 import re
 import secrets
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -228,13 +232,78 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
         process = stack.enter_context(start_process(url))
         with suppress(ConnectionError):  # it does not wait for the client
             async with create_socket_client(process.url) as client:
-                for _ in range(10):  # to leave each of them takes a moment
+                for _ in range(60):  # to leave each of them takes a moment
                     await create_group(client)
                 broker.send_signal(BROKER_SIGNALS[broker_is])
                 code, output = process.end(signal.SIGINT)
 
     assert code == 0
     assert "Traceback" not in output
+
+
+@contextmanager
+def start_cluster(port: int) -> Iterator[Process]:
+    """Start a broker and servers, from a port on, and end them all."""
+    cluster = Process(
+        r"Running on http://127\.0\.0\.1:(\d+)",
+        *(sys.executable, "-m", f"{__package__}.cluster"),
+        PYTHONPATH=os.pathsep.join(sys.path),
+        PORT=str(port),
+    )
+    try:
+        yield cluster
+    finally:
+        if cluster.process.poll() is None:
+            cluster.end(signal.SIGTERM)
+
+
+def find_children(cluster: Process) -> dict[int, str]:
+    """Return the processes that a cluster has started, and their commands."""
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    processes = [line.split(maxsplit=2) for line in listed.splitlines()]
+    parent = str(cluster.process.pid)
+    return {int(pid): args for pid, ppid, args in processes if ppid == parent}
+
+
+@pytest.mark.parametrize("dies", [".server", "nats-server"])
+def test_cluster_ends_with_a_process_that_dies(dies: str) -> None:
+    with start_cluster(0) as cluster:
+        assert cluster.port
+        children = find_children(cluster)
+        os.kill(min(pid for pid in children if dies in children[pid]), signal.SIGKILL)
+        code, output = cluster.wait()
+
+    name = "the broker" if dies == "nats-server" else "server 1"
+    assert code == 1
+    assert output.count(f"{name} has ended: so do the others\n") == 1
+    assert "Traceback" not in output
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_ctrl_c_ends_a_cluster() -> None:
+    with start_cluster(0) as cluster:
+        assert cluster.port
+        children = find_children(cluster)
+        code, output = cluster.end(signal.SIGINT)
+
+    assert code == 0
+    assert "Traceback" not in output
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_cluster_on_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start_cluster(port) as cluster:
+            code, output = cluster.wait(START)
+
+    problem = f"Cannot use port {port}: begin at another with PORT=9000\n"
+    assert (code, output) == (1, problem)
 
 
 async def test_without_a_broker() -> None:

@@ -265,6 +265,28 @@ async def test_join_while_the_last_member_leaves(
             await send(client2, leave(group_id))
 
 
+async def test_client_that_has_no_room_keeps_no_group(
+    aiohttp_server: AiohttpServer, new_broker: BrokerFactory
+) -> None:
+    limits = Limits(groups=1)
+    url2 = await start(aiohttp_server, limits, new_broker(), new_broker())
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+    ):
+        for _ in range(2):
+            group_id = await create_group(client1)
+            own_id = await create_group(client2)
+            await send(client2, join(group_id))
+            await send(client1, leave(group_id))
+            await send(client1, join(group_id))
+            assert client2.messages == [unavailable(group_id)]
+            assert client1.messages == [group_left(group_id), unavailable(group_id)]
+            await send(client2, leave(own_id))
+            client1.clear_messages()
+            client2.clear_messages()
+
+
 async def test_client_of_another_server_that_reads_nothing_is_cut_off(
     aiohttp_server: AiohttpServer, new_broker: BrokerFactory
 ) -> None:
@@ -446,7 +468,7 @@ async def test_clients_that_join_while_the_broker_is_stuck(
 async def test_broker_that_reads_nothing(
     aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{NatsBroker.__module__}.BACKLOG", 2**20)
+    monkeypatch.setattr(f"{NatsBroker.__module__}.BACKLOG", 2**22)
     limits = replace(LIMITS, backlog=2**25)
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]

@@ -254,7 +254,8 @@ def start_cluster(port: int) -> Iterator[Process]:
         yield cluster
     finally:
         if cluster.process.poll() is None:
-            cluster.end(signal.SIGTERM)
+            cluster.send_signal(signal.SIGTERM)
+            cluster.wait(START)
 
 
 def find_children(cluster: Process) -> dict[int, str]:
@@ -266,13 +267,13 @@ def find_children(cluster: Process) -> dict[int, str]:
     return {int(pid): args for pid, ppid, args in processes if ppid == parent}
 
 
-@pytest.mark.parametrize("dies", [".server", "nats-server"])
+@pytest.mark.parametrize("dies", [".server", "nats-server"], ids=["server", "broker"])
 def test_cluster_ends_with_a_process_that_dies(dies: str) -> None:
     with start_cluster(0) as cluster:
         assert cluster.port
         children = find_children(cluster)
         os.kill(min(pid for pid in children if dies in children[pid]), signal.SIGKILL)
-        code, output = cluster.wait()
+        code, output = cluster.wait(START)
 
     name = "the broker" if dies == "nats-server" else "server 1"
     assert code == 1
@@ -287,7 +288,8 @@ def test_ctrl_c_ends_a_cluster() -> None:
     with start_cluster(0) as cluster:
         assert cluster.port
         children = find_children(cluster)
-        code, output = cluster.end(signal.SIGINT)
+        cluster.send_signal(signal.SIGINT)
+        code, output = cluster.wait(START)
 
     assert code == 0
     assert "Traceback" not in output

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
@@ -9,14 +10,18 @@ from typing import Protocol
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error, NoRespondersError
+from nats.errors import Error, NoRespondersError, StaleConnectionError
 
+# Bytes that a process holds for a broker that does not read: each of 1,000 clients has
+# sent a message of 16 kB.
+BACKLOG = 16 * 1024 * 1024
+PING_INTERVAL = 5  # seconds; a broker that has not answered two is away at the third
 Deliver = Callable[[bytes], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
 class UnavailableError(Exception):
-    """Nobody has subscribed to it, or the broker is away."""
+    """Nobody has subscribed to it, or the broker is away, or too far behind."""
 
 
 class Broker(Protocol):
@@ -24,6 +29,7 @@ class Broker(Protocol):
 
     Those of one process about one subject arrive in order. A process does not hear
     its own: it has delivered them before they could come back.
+    Each wait for a broker is bounded, also when it is stuck: half a second.
     """
 
     async def start(self) -> None:
@@ -45,7 +51,11 @@ class Broker(Protocol):
         """
 
     async def publish(self, subject: str, message: str) -> None:
-        """Send a message, or raise `UnavailableError` when the broker is away."""
+        """Send a message, or raise `UnavailableError` when the broker is away.
+
+        Nothing waits, not even for a broker that is stuck: it has the message later, or
+        is too far behind.
+        """
 
     async def ask(self, subject: str) -> str:
         """Return the answer of another process that has subscribed.
@@ -107,6 +117,9 @@ class NatsBroker:
         self.url = url
         self.client = Client()
         self.subscriptions: dict[str, Subscription] = {}
+        self.published = 0  # messages
+        self.confirmed = 0  # of these, by an answer of the broker
+        self.confirming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect; raise `UnavailableError` when that cannot be done in a second."""
@@ -120,15 +133,19 @@ class NatsBroker:
                     reconnected_cb=self.on_reconnect,
                     max_reconnect_attempts=-1,  # never give up
                     reconnect_time_wait=0.1,  # type: ignore[arg-type] # in seconds
-                    ping_interval=5,  # a broker behind a pulled cable: 15 s, not 6 min
+                    ping_interval=PING_INTERVAL,  # by default it takes 6 minutes
+                    pending_size=sys.maxsize,  # bytes after which a publish waits
+                    flusher_queue_size=0,  # nor does a subscription wait, ever
                 )
         except (Error, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 await self.stop()
-            raise UnavailableError(f"no broker at {self.url} (NATS_URL)") from None
+            raise self.unavailable() from None
 
     async def stop(self) -> None:
         """Disconnect, in half a second at most."""
+        if self.confirming:
+            self.confirming.cancel()
         # Python 3.11 can lose the cancellation by which close() ends the attempts.
         self.client.options["max_reconnect_attempts"] = 1
         with suppress(TimeoutError):
@@ -174,6 +191,16 @@ class NatsBroker:
         """Send a message, or raise `UnavailableError` when the broker is away."""
         with self.unavailable_without_broker():
             await self.client.publish(subject, message.encode())
+        self.published += 1
+        if self.confirming is None or self.confirming.done():
+            self.confirming = asyncio.create_task(self.confirm())
+
+    async def confirm(self) -> None:
+        """Find out what the broker has: all that it got before it answers."""
+        while self.confirmed < self.published:
+            published = self.published
+            await self.settle(timeout=sys.maxsize)
+            self.confirmed = published
 
     async def ask(self, subject: str) -> str:
         """Return another's answer, or raise `UnavailableError` when there is none."""
@@ -184,23 +211,35 @@ class NatsBroker:
     @contextmanager
     def unavailable_without_broker(self) -> Iterator[None]:
         """Raise `UnavailableError` for all that can go wrong, without a wait."""
-        if not self.client.is_connected:  # nats-py would keep it for later
-            raise UnavailableError(self.url)
+        is_behind = self.client.pending_data_size > BACKLOG
+        if is_behind or not self.client.is_connected:  # nats-py would keep it for later
+            raise self.unavailable()
         try:
             yield
         except (Error, OSError) as error:
-            raise UnavailableError(self.url) from error
+            raise self.unavailable() from error
+
+    def unavailable(self) -> UnavailableError:
+        """Return the error that says which broker is away."""
+        return UnavailableError(f"no broker at {self.url} (NATS_URL)")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error, but not that of each attempt to reconnect."""
-        if self.client.is_connected:
+        """Log an error, unless it is the end of a connection, or an attempt at one."""
+        is_end = isinstance(error, (OSError, StaleConnectionError))
+        if self.client.is_connected and not is_end:
             logger.error("broker: %r", error)
 
     async def on_disconnect(self) -> None:
-        """Log that the broker is away."""
-        if not self.client.is_closed:
-            logger.error("the broker at %s is away", self.url)
+        """Log that the broker is away, and what it may have taken with it."""
+        if self.client.is_closed:
+            return
+        logger.warning("the broker at %s is away", self.url)
+        if self.confirming:
+            self.confirming.cancel()
+        if lost := self.published - self.confirmed:
+            logger.warning("%d message(s) may be lost for other processes", lost)
+        self.confirmed = self.published
 
     async def on_reconnect(self) -> None:
         """Log that the broker is back."""
-        logger.error("the broker at %s is back", self.url)
+        logger.warning("the broker at %s is back", self.url)

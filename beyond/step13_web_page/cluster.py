@@ -1,25 +1,81 @@
 """A broker, and a server process for each core: `make cluster`, until Ctrl-C."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from queue import SimpleQueue
+from threading import Thread
 
-from .processes import start_broker
+from .processes import STOP, start_broker
+
+
+def check_ports(ports: list[int]) -> None:
+    """Exit with a line when no server can listen on one of `ports`."""
+    for port in ports:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except (OSError, OverflowError):
+            sys.exit(f"Cannot use port {port}: begin at another with PORT=9000")
+
+
+def start_server(url: str, port: int) -> subprocess.Popen[bytes]:
+    """Start a server process, which writes to this terminal."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", f"{__package__}.server"],
+        env={**os.environ, "NATS_URL": url, "PORT": str(port)},
+        start_new_session=True,  # Ctrl-C is for this process, which ends the others
+    )
+
+
+def end_servers(servers: list[subprocess.Popen[bytes]]) -> None:
+    """End server processes, by force when that takes too long."""
+    for server in servers:
+        server.terminate()
+    for server in servers:
+        try:
+            server.wait(STOP)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def wait_for_one(waits: dict[str, Callable[[], object]]) -> str:
+    """Return the name of what ends first."""
+    ended = SimpleQueue[str]()
+
+    def watch(name: str) -> None:
+        waits[name]()
+        ended.put(name)
+
+    for name in waits:
+        Thread(target=watch, args=[name]).start()
+    return ended.get()
 
 
 def main() -> None:
-    """Start them, on `PORT`, `PORT` + 1 and so on, and wait for Ctrl-C."""
+    """Start them on `PORT`, `PORT` + 1 and so on; when one ends, end them all.
+
+    With `PORT=0`, each takes a free port.
+    """
     first_port = int(os.environ.get("PORT", "8080"))
-    command = [sys.executable, "-m", f"{__package__}.server"]
+    cores = range(os.cpu_count() or 1)
+    ports = [first_port + core if first_port else 0 for core in cores]
+    check_ports(ports)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        url = f"nats://127.0.0.1:{stack.enter_context(start_broker()).port}"
-        servers = []
-        for port in range(first_port, first_port + (os.cpu_count() or 1)):
-            environment = {**os.environ, "NATS_URL": url, "PORT": str(port)}
-            servers.append(subprocess.Popen(command, env=environment))
-            stack.callback(servers[-1].wait)  # Ctrl-C reaches it, too
-        servers[0].wait()
+        broker = start_broker()
+        stack.callback(broker.process.kill)
+        url = f"nats://127.0.0.1:{broker.port}"
+        waits: dict[str, Callable[[], object]] = {"the broker": broker.read_on}
+        servers: list[subprocess.Popen[bytes]] = []
+        stack.callback(end_servers, servers)
+        for core, port in enumerate(ports, 1):
+            servers.append(start_server(url, port))
+            waits[f"server {core}"] = servers[-1].wait
+        sys.exit(f"{wait_for_one(waits)} has ended: so do the others")
 
 
 if __name__ == "__main__":

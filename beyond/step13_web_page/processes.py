@@ -32,6 +32,11 @@ class Process:
             start_new_session=True,  # Ctrl-C is not for it
         )
 
+    @property
+    def url(self) -> str:
+        """The address of its WebSocket server."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
     @cached_property
     def port(self) -> int:
         """The port it listens on: to ask for it waits until the process is ready."""
@@ -73,6 +78,13 @@ class Process:
         """Wait until it ends by itself, and return the same."""
         output, _ = self.process.communicate(timeout=timeout)
         return self.process.returncode, output
+
+    def read_on(self) -> None:
+        """Read what it writes, lest it waits for that, until it ends."""
+        assert self.process.stdout
+        for _ in self.process.stdout:
+            pass
+        self.process.wait()
 
     def __enter__(self) -> "Process":
         """Return the process."""

@@ -1,148 +1,32 @@
 """The WebSocket server under test."""
 
 import asyncio
-import json
 import logging
 import os
-import re
-import secrets
 import sys
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from weakref import WeakValueDictionary
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
+from aiohttp.log import server_logger
 
 from .broker import Broker, MemoryBroker, NatsBroker, UnavailableError
+from .connection import (
+    DEFAULT_LIMITS,
+    Connection,
+    Limits,
+    allow_open_files,
+    close,
+    is_fault_of_ours,
+    open_connection,
+    send,
+)
+from .groups import Groups
+from .page import add_routes, check_handshake
+from .protocol import encode, parse
 
-GRACE = 0.5  # seconds that a client gets to read what is left when it is closed
-RETRY_AFTER = "10"  # seconds, for a client that there is no room for
-GROUP_ID = re.compile("[A-Za-z0-9_-]{43}")  # what secrets.token_urlsafe() returns
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one client may take from the others.
-
-    `clients`: connections at a time. The default is below the 1,024 open files that
-    many systems grant a process.
-    `groups`: groups that one client is in at a time.
-    `message_size`: bytes; a message from a client has to be smaller. It bounds what
-    has to be read before anything can be refused.
-    `backlog`: bytes sent to a client that the system has not taken yet, because the
-    client does not read them. More than 50 of the largest messages: somebody on a
-    slow line falls behind for a moment, too. All clients together can make the server
-    hold `clients * backlog`.
-    `heartbeat`: seconds of silence after which a client has to answer a ping, within
-    half of them. Many proxies end connections that are silent for 60 seconds.
-    A client is none before its handshake is complete, which the server that the app
-    runs on has to bound, by its `keepalive_timeout`: `heartbeat` will do there, too.
-    """
-
-    clients: int = 1_000
-    groups: int = 100
-    message_size: int = 16 * 1024
-    backlog: int = 1024 * 1024
-    heartbeat: float = 30
-
-
-class Connection(web.WebSocketResponse):
-    """A client's connection; who does not keep up is cut off, and nobody waits."""
-
-    def __init__(self, request: web.Request, limits: Limits) -> None:
-        """Take what the connection is made of, and its limits."""
-        super().__init__(
-            writer_limit=sys.maxsize,  # bytes after which a send waits for the client
-            max_msg_size=limits.message_size,
-            heartbeat=limits.heartbeat,
-            compress=False,  # it makes a broadcast half as expensive again
-        )
-        if request.transport is None:
-            raise ConnectionResetError("the client has gone")
-        self.transport = request.transport
-        self.backlog = limits.backlog
-
-    def check_backlog(self) -> None:
-        """Cut the client off when it is too far behind: sending to it raises then."""
-        if self.transport.get_write_buffer_size() > self.backlog:
-            self.transport.abort()
-
-    async def pong(self, message: bytes = b"") -> None:
-        """Answer a ping: pings without end make a backlog, too."""
-        self.check_backlog()
-        with suppress(ConnectionError):
-            await super().pong(message)
-
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        """Close the connection, and cut the client off if it does not read the rest."""
-        asyncio.get_running_loop().call_later(GRACE, self.transport.abort)
-        return await super().close(code=code, message=message, drain=drain)
-
-
-async def open_connection(
-    request: web.Request, clients: int, limits: Limits
-) -> Connection:
-    """Complete the handshake, unless there are as many clients as there may be."""
-    if clients >= limits.clients:
-        refusal = web.HTTPServiceUnavailable(headers={"Retry-After": RETRY_AFTER})
-        refusal.force_close()  # or the connection would stay, for another request
-        raise refusal
-    connection = Connection(request, limits)
-    await connection.prepare(request)
-    return connection
-
-
-PAGE = {
-    "/": ("page.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
-}
-HEADERS = {
-    # The page may load its own script and style, and talk to its own server: no more.
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'"
-    "; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # ask each time; the answer is mostly 304
-}
-
-
-def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none.
-
-    A number beyond Python's limits, such as 1e999, counts as no JSON.
-    """
-    try:
-        text = frame if isinstance(frame, str) else frame.decode()
-        value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, a lone surrogate.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def encode(kind: str, value: object) -> str:
-    """Return a message, as clients and brokers get it."""
-    return json.dumps({"type": kind, "value": value})
-
-
-async def send(clients: Iterable[Connection], kind: str, value: object) -> None:
-    """Send a message to each of `clients`; one that has gone stops nobody else's.
-
-    Nothing else happens meanwhile, for no send waits.
-    """
-    text = encode(kind, value)
-    for client in clients:
-        client.check_backlog()
-        with suppress(ConnectionError):
-            await client.send_str(text)
 
 
 async def deliver(clients: Iterable[Connection], data: bytes) -> None:
@@ -151,108 +35,35 @@ async def deliver(clients: Iterable[Connection], data: bytes) -> None:
         case {"type": str(kind), "value": value}:
             await send(clients, kind, value)
         case _:
-            logger.error("dropped what is no message: %.99r", data)
+            logger.warning("dropped what is not a message: %.99r", data)
 
 
-async def close(clients: Iterable[Connection]) -> None:
-    """Close the connections of all `clients` at the same time: the server stops."""
-    closing = [client.close(code=WSCloseCode.GOING_AWAY) for client in clients]
-    await asyncio.gather(*closing)
+class Server:
+    """The clients, the groups that they are in, and the answers to what they send."""
 
-
-@dataclass
-class Group:
-    """A group that has members here; names may repeat."""
-
-    name: str
-    members: set[Connection] = field(default_factory=set)
-
-
-async def serve_page(request: web.Request) -> web.FileResponse:
-    """Answer with one of the page's files, which lie beside this one."""
-    name, content_type = PAGE[request.path]
-    headers = HEADERS | {"Content-Type": f"{content_type}; charset=utf-8"}
-    return web.FileResponse(Path(__file__).with_name(name), headers=headers)
-
-
-def check_origin(request: web.Request, origins: Collection[str]) -> None:
-    """Raise 403 when a page asks that is neither this server's own nor of `origins`.
-
-    Whatever is no browser sends no origin, and is let in: it could claim any.
-    """
-    try:
-        own_origin = str(request.url.origin())
-    except ValueError as error:  # such as that of `Host: :80`
-        raise web.HTTPBadRequest(text="This is no host.") from error
-    if request.headers.get("Origin") not in (None, own_origin, *origins):
-        raise web.HTTPForbidden(text="Pages of this origin may not connect.")
-
-
-def create_websocket_server(
-    app: web.Application,
-    limits: Limits = Limits(),
-    broker: Broker | None = None,
-    origins: Collection[str] = (),
-) -> None:
-    """Make `app` serve the page at `/`, and accept WebSocket connections at `/ws`.
-
-    Pages of other origins may connect only if these are in `origins`: for a server
-    behind a proxy that ends TLS, that is its own, such as "https://chat.example".
-    The app is the caller's: the real one in production, a bare one in tests.
-    Clients of all apps whose `broker` is the same can talk to each other.
-    The article's `createWebSocketServer`.
-    """
-    broker = broker or MemoryBroker()
-    clients: dict[Connection, set[str]] = {}  # and the ids of their groups
-    groups: dict[str, Group] = {}  # by their ids, those with members here
-    locks = WeakValueDictionary[str, asyncio.Lock]()  # by their ids, while they open
-
-    async def open_group(group_id: str, name: str | None) -> None:
-        """Take part in a group, as its first member here does."""
-        subject = f"groups.{group_id}"
-        if name is None:
-            name = await broker.ask(subject)
-        group = Group(name)
-        await broker.subscribe(subject, partial(deliver, group.members), name)
-        groups[group_id] = group
-
-    async def join_group(
-        socket: Connection,
-        group_id: str,
-        reply: str,
-        new_name: str | None = None,
+    def __init__(
+        self, limits: Limits, broker: Broker, origins: Collection[str]
     ) -> None:
+        """Begin without clients, and without groups."""
+        self.limits = limits
+        self.broker = broker
+        self.origins = origins
+        self.clients: set[Connection] = set()
+        self.groups = Groups[Connection](broker, deliver)
+
+    async def run_broker(self, _: web.Application) -> AsyncIterator[None]:
+        """Be connected to the other processes as long as the app runs."""
+        await self.broker.start()
         try:
-            # Clients who join at the same time must not subscribe twice.
-            async with locks.setdefault(group_id, asyncio.Lock()):
-                if group_id not in groups:
-                    await open_group(group_id, new_name)
-                group = groups[group_id]
-                group.members.add(socket)
-                clients[socket].add(group_id)
-        except UnavailableError:
-            asked_for = group_id if new_name is None else new_name
-            await send([socket], "GROUP_UNAVAILABLE", asked_for)
-        else:
-            await send([socket], reply, {"groupId": group_id, "groupName": group.name})
+            await self.broker.subscribe("all", partial(deliver, self.clients))
+            yield
+        finally:
+            await self.broker.stop()
 
-    async def leave_group(socket: Connection, group_id: str) -> None:
-        clients[socket].remove(group_id)
-        groups[group_id].members.remove(socket)
-        if not groups[group_id].members:
-            del groups[group_id]
-            await broker.unsubscribe(f"groups.{group_id}")
-
-    async def message_group(socket: Connection, group_id: str, message: object) -> None:
-        try:
-            text = encode("GROUP_MESSAGE", message)
-            await broker.publish(f"groups.{group_id}", text)
-        except UnavailableError:  # nobody hears it: the sender can try again
-            await send([socket], "GROUP_UNAVAILABLE", group_id)
-        else:
-            await send(groups[group_id].members, "GROUP_MESSAGE", message)
-
-    async def answer(socket: Connection, message: object) -> None:
+    async def answer(self, socket: Connection, message: object) -> None:
+        """Answer a message, and send it to all that it is for."""
+        groups, limits = self.groups, self.limits
+        has_room = len(groups.groups_of.get(socket, ())) < limits.groups
         match message:
             case {"type": "ECHO", "value": str(value)}:
                 await send([socket], "ECHO", value)
@@ -260,72 +71,109 @@ def create_websocket_server(
                 for _ in range(3):
                     await send([socket], "ECHO", value)
             case {"type": "ECHO_TO_ALL", "value": str(value)}:
-                with suppress(UnavailableError):  # then it reaches those who are here
-                    await broker.publish("all", encode("ECHO", value))
-                await send(clients, "ECHO", value)
+                with suppress(UnavailableError):  # then it reaches the clients here
+                    await self.broker.publish("all", encode("ECHO", value))
+                await send(self.clients, "ECHO", value)
             case {"type": "CREATE_GROUP", "value": str(name)} if (
-                len(clients[socket]) < limits.groups
+                has_room and len(name) <= limits.name_length
             ):
-                group_id = secrets.token_urlsafe()
-                await join_group(socket, group_id, "GROUP_CREATED", name)
+                await self.create_group(socket, name)
+            case {"type": "CREATE_GROUP", "value": str(name)}:
+                await send([socket], "GROUP_UNAVAILABLE", name)
             case {"type": "JOIN_GROUP", "value": str(group_id)} if (
-                GROUP_ID.fullmatch(group_id)  # it goes into a subject
-                and len(clients[socket] | {group_id}) <= limits.groups
-            ):
-                await join_group(socket, group_id, "GROUP_JOINED")
+                has_room or socket in groups.members(group_id)
+            ) and await groups.find(group_id):
+                groups.join(socket, group_id)
+                await self.confirm(socket, "GROUP_JOINED", group_id)
             case {"type": "LEAVE_GROUP", "value": str(group_id)} if (
-                group_id in clients[socket]
+                socket in groups.members(group_id)
             ):
-                await leave_group(socket, group_id)
+                groups.leave(socket, group_id)
+                await groups.settle()
                 await send([socket], "GROUP_LEFT", group_id)
             case {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str(text)},
-            } if group_id in clients[socket]:
+            } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
-                await message_group(socket, group_id, message)
-            case {
-                "type": "CREATE_GROUP" | "JOIN_GROUP" | "LEAVE_GROUP",
-                "value": str(group),  # a name to create, or else an id
-            } | {
+                await self.message_group(socket, group_id, message)
+            # Unknown, or not the client's: the reply must not tell which ids exist.
+            case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
-                "value": {"groupId": str(group), "groupMessage": str()},
+                "value": {"groupId": str(group_id), "groupMessage": str()},
             }:
-                await send([socket], "GROUP_UNAVAILABLE", group)
+                await send([socket], "GROUP_UNAVAILABLE", group_id)
             case _:
                 await send([socket], "INVALID_MESSAGE", None)
 
-    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
-        check_origin(request, origins)
-        socket = await open_connection(request, len(clients), limits)
-        clients[socket] = set()
+    async def create_group(self, socket: Connection, name: str) -> None:
+        """Create a group, unless the broker is away."""
+        try:
+            group_id = await self.groups.create(socket, name)
+        except UnavailableError:
+            await send([socket], "GROUP_UNAVAILABLE", name)
+        else:
+            await self.confirm(socket, "GROUP_CREATED", group_id)
+
+    async def message_group(
+        self, socket: Connection, group_id: str, message: object
+    ) -> None:
+        """Send a message to the members of a group, here and elsewhere."""
+        try:
+            await self.groups.publish(group_id, encode("GROUP_MESSAGE", message))
+        except UnavailableError:  # nobody hears it: the sender can try again
+            await send([socket], "GROUP_UNAVAILABLE", group_id)
+        else:
+            await send(self.groups.members(group_id), "GROUP_MESSAGE", message)
+
+    async def confirm(self, socket: Connection, kind: str, group_id: str) -> None:
+        """Tell a client which group it is in now."""
+        value = {"groupId": group_id, "groupName": self.groups.names[group_id]}
+        await send([socket], kind, value)
+
+    async def handle_connection(self, request: web.Request) -> web.WebSocketResponse:
+        """Let a client in, and answer what it sends until it goes."""
+        check_handshake(request, self.origins)
+        socket = await open_connection(request, len(self.clients), self.limits)
+        self.clients.add(socket)
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    await answer(socket, parse(message.data))
+                    await self.answer(socket, parse(message.data))
                     await asyncio.sleep(0)  # the others' turn: no send waits
+        except ConnectionError:
+            pass  # the client has gone while it was being answered
         finally:
-            for group_id in list(clients[socket]):
-                await leave_group(socket, group_id)
-            del clients[socket]
+            self.clients.discard(socket)
+            self.groups.leave_all(socket)
         return socket
 
-    async def run_broker(_: web.Application) -> AsyncIterator[None]:
-        await broker.start()
-        await broker.subscribe("all", partial(deliver, clients))
-        yield
-        await broker.stop()
 
-    app.cleanup_ctx.append(run_broker)
-    app.add_routes(
-        [web.get("/ws", handle_connection), *(web.get(p, serve_page) for p in PAGE)]
-    )
-    app.on_shutdown.append(lambda _: close(clients))
+def create_websocket_server(
+    app: web.Application,
+    limits: Limits = DEFAULT_LIMITS,
+    broker: Broker | None = None,
+    origins: Collection[str] = (),
+) -> None:
+    """Make `app` serve the page at `/`, and accept WebSocket connections at `/ws`.
+
+    The app is the caller's: the real one in production, a bare one in tests.
+    Clients of all apps whose `broker` is the same can talk to each other.
+    Pages of other origins may connect only if these are in `origins`: for a server
+    behind a proxy that ends TLS, that is its own, such as "https://chat.example".
+    The article's `createWebSocketServer`.
+    """
+    server = Server(limits, broker or MemoryBroker(), origins)
+    app.cleanup_ctx.append(server.run_broker)
+    add_routes(app, server.handle_connection)
+    app.on_shutdown.append(lambda _: close(server.clients))
+    server_logger.addFilter(is_fault_of_ours)
 
 
 if __name__ == "__main__":
     app = web.Application()
-    limits = Limits()
+    limits = DEFAULT_LIMITS
+    allow_open_files(limits.clients)
     url = os.environ.get("NATS_URL")
     origins = os.environ.get("ORIGINS", "").split()
     create_websocket_server(app, limits, NatsBroker(url) if url else None, origins)

@@ -4,24 +4,27 @@ import asyncio
 import logging
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from .broker import Broker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
+from .connection import Limits
 from .processes import start_broker
-from .test_limits import CUT_OFF, LONG, LONG_TEXTS, create_bad_client, stop_reading
-from .test_server import (
+from .server import create_websocket_server
+from .talk import (
     TEXTS,
     create,
     create_group,
+    create_socket_client,
     cut_off,
     echo,
-    fence,
+    group_left,
     group_message,
     join,
     join_group,
@@ -30,18 +33,31 @@ from .test_server import (
     send,
     unavailable,
 )
-from .utils import LIMITS, bounded, compute_port, create_socket_client, start_server
+from .test_limits import LONG, LONG_TEXTS, resume_reading, stop_reading, to_all
+from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
+pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}/ws"
+LIMITS = Limits(groups=1000, message_size=2**20, name_length=2**20)
 BAD_IDS = ["", "*", ">", "a.b", "x" * 42, "*" * 43, "x" * 43 + "\n", "x " * 21 + "x"]
 
 
+async def start(
+    aiohttp_server: AiohttpServer, limits: Limits, broker1: Broker, broker2: Broker
+) -> str:
+    """Start a server at URL and another one; return the other's URL."""
+    for port, broker in (PORT, broker1), (0, broker2):
+        app = web.Application()
+        create_websocket_server(app, limits, broker)
+        server = await start_server(aiohttp_server, app, port)
+    return str(server.make_url("/ws"))
+
+
 @pytest.fixture
-async def port2(aiohttp_server: AiohttpServer, new_broker: BrokerFactory) -> int:
-    """Start a server on PORT and another one; return the other's port."""
-    limits = replace(LIMITS, groups=1000)
-    await start_server(aiohttp_server, PORT, limits, new_broker())
-    return (await start_server(aiohttp_server, 0, limits, new_broker())).port or 0
+async def url2(aiohttp_server: AiohttpServer, new_broker: BrokerFactory) -> str:
+    """Start a server at URL and another one; return the other's URL."""
+    return await start(aiohttp_server, LIMITS, new_broker(), new_broker())
 
 
 @asynccontextmanager
@@ -88,13 +104,13 @@ async def test_ask_who_has_subscribed(new_broker: BrokerFactory) -> None:
                 await bounded(broker2.ask("A"), "the news that nobody has", timeout=0.4)
 
 
-async def test_members_on_two_servers(port2: int) -> None:
+async def test_members_on_two_servers(url2: str) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(port2) as client3,
-        create_socket_client(port2) as client4,
-        create_socket_client(port2) as silent_client,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(url2) as client3,
+        create_socket_client(url2) as client4,
+        create_socket_client(url2) as silent_client,
     ):
         group_id = await create_group(client1, "Übung")
         await join_group(client3, group_id, "Übung")
@@ -121,11 +137,11 @@ async def test_members_on_two_servers(port2: int) -> None:
     assert silent_client.messages == [unavailable(group_id)]
 
 
-async def test_group_lives_while_it_has_a_member_anywhere(port2: int) -> None:
+async def test_group_lives_while_it_has_a_member_anywhere(url2: str) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(port2) as client2,
-        create_socket_client(port2) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+        create_socket_client(url2) as client3,
     ):
         group_id = await create_group(client1)
         for _ in range(3):
@@ -149,34 +165,56 @@ async def test_group_lives_while_it_has_a_member_anywhere(port2: int) -> None:
     assert client2.messages == [unavailable(group_id)]
 
 
-async def test_member_that_vanishes(port2: int) -> None:
-    async with create_socket_client(PORT) as client1:
-        with pytest.raises(ConnectionError):
-            async with create_socket_client(port2) as client2:
-                group_id = await create_group(client2)
-                await join_group(client1, group_id)
-                cut_off(client2)
-        async with create_socket_client(port2) as client3:
-            await send(client1, message(group_id, "alone"))
-            await send(client1, leave(group_id))
-            await send(client3, join(group_id))
-
-    left = {"type": "GROUP_LEFT", "value": group_id}
-    assert client1.messages == [group_message(group_id, "alone"), left]
-    assert client3.messages == [unavailable(group_id)]
+async def find_no_group(client: TestWebSocket, group_id: str) -> None:
+    """Join and leave a group until there is none any more."""
+    while unavailable(group_id) not in client.messages:
+        await send(client, leave(group_id))
+        client.clear_messages()
+        await send(client, join(group_id))
+    client.clear_messages()
 
 
-async def test_members_who_join_at_once_hear_a_message_once(port2: int) -> None:
+@pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])
+async def test_group_ends_everywhere_with_its_last_member(url2: str, way: str) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(port2) as client2,
-        create_socket_client(port2) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        async with create_socket_client(url2) as client3:
+            group_ids = [await create_group(client3) for _ in range(3)]
+            for group_id in group_ids:
+                await join_group(client1, group_id)
+            await send(client1, leave(group_ids[0]))
+            await send(client1, leave(group_ids[1]))
+            if way == "leaves it":
+                for group_id in group_ids:
+                    await send(client3, leave(group_id))
+            elif way == "vanishes":
+                cut_off(client3)
+                await client3.wait_for_close(1006)
+        client1.clear_messages()
+        # Its process ends its interest a moment after it has gone.
+        for group_id in group_ids[:2]:
+            gone = find_no_group(client2, group_id)
+            await bounded(gone, "the group to end at the other process")
+        await join_group(client2, group_ids[2])
+        await send(client2, message(group_ids[2], "alone"))
+
+    alone = group_message(group_ids[2], "alone")
+    assert client1.messages == client2.messages == [alone]
+
+
+async def test_members_who_join_at_once_hear_a_message_once(url2: str) -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+        create_socket_client(url2) as client3,
     ):
         group_id = await create_group(client1)
         for client in client2, client3:
             await client.send_json(join(group_id))
         for client in client2, client3:
-            await fence(client)
+            await client.settle()
             client.clear_messages()
 
         for count, sender in enumerate([client1, client2, client3, client1], 1):
@@ -188,18 +226,18 @@ async def test_members_who_join_at_once_hear_a_message_once(port2: int) -> None:
     assert client1.messages == client2.messages == client3.messages == messages
 
 
-async def test_message_right_after_joining(port2: int) -> None:
+async def test_message_right_after_joining(url2: str) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(port2) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
     ):
-        group_ids = [await create_group(client1) for _ in range(1000)]
+        group_ids = [await create_group(client1) for _ in range(200)]
         for count, group_id in enumerate(group_ids, 1):
             await client2.send_json(join(group_id))
             await client2.wait_for_message_count(count)
             await client1.send_json(message(group_id))
             client2.messages.pop()
-            await client2.wait_for_message(group_message(group_id))
+            await client2.wait_for_message_count(count)
 
     assert client1.messages == [group_message(group_id) for group_id in group_ids]
     assert client2.messages == client1.messages
@@ -208,17 +246,17 @@ async def test_message_right_after_joining(port2: int) -> None:
 async def test_join_while_the_last_member_leaves(
     aiohttp_server: AiohttpServer, new_broker: BrokerFactory
 ) -> None:
-    await start_server(aiohttp_server, PORT, LIMITS, new_broker())
+    await start(aiohttp_server, LIMITS, new_broker(), new_broker())
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
     ):
         for _ in range(50):
             group_id = await create_group(client1)
             await client1.send_json(leave(group_id))
             await client2.send_json(join(group_id))
-            await fence(client1)
-            await fence(client2)
+            await client1.settle()
+            await client2.settle()
             reply = client2.messages.pop()
             await send(client2, message(group_id))
             is_member = reply["type"] == "GROUP_JOINED"
@@ -227,49 +265,72 @@ async def test_join_while_the_last_member_leaves(
             await send(client2, leave(group_id))
 
 
+async def test_client_that_has_no_room_keeps_no_group(
+    aiohttp_server: AiohttpServer, new_broker: BrokerFactory
+) -> None:
+    limits = Limits(groups=1)
+    url2 = await start(aiohttp_server, limits, new_broker(), new_broker())
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+    ):
+        for _ in range(2):
+            group_id = await create_group(client1)
+            own_id = await create_group(client2)
+            await send(client2, join(group_id))
+            await send(client1, leave(group_id))
+            await send(client1, join(group_id))
+            assert client2.messages == [unavailable(group_id)]
+            assert client1.messages == [group_left(group_id), unavailable(group_id)]
+            await send(client2, leave(own_id))
+            client1.clear_messages()
+            client2.clear_messages()
+
+
 async def test_client_of_another_server_that_reads_nothing_is_cut_off(
     aiohttp_server: AiohttpServer, new_broker: BrokerFactory
 ) -> None:
-    limits = replace(LIMITS, message_size=LONG, backlog=2**16)
-    await start_server(aiohttp_server, PORT, limits, new_broker())
-    server2 = await start_server(aiohttp_server, 0, limits, new_broker())
+    limits = Limits(message_size=LONG, backlog=2**16)
+    url2 = await start(aiohttp_server, limits, new_broker(), new_broker())
     async with (
-        create_socket_client(server2.port or 0) as client1,
-        create_socket_client(PORT) as client2,
-        create_bad_client(CUT_OFF) as bad_client,
+        create_socket_client(url2) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as bad_client,
     ):
         stop_reading(bad_client)
         for text in LONG_TEXTS:
-            await client1.send_json({"type": "ECHO_TO_ALL", "value": text})
+            await client1.send_json(to_all(text))
             await client2.wait_for_message(echo(text))
+        resume_reading(bad_client)
+        await bad_client.wait_for_close(1006)
 
     assert client2.messages == [echo(text) for text in LONG_TEXTS]
     assert len(bad_client.messages) < len(LONG_TEXTS)
 
 
-async def test_broadcast_to_clients_of_both_servers(port2: int) -> None:
+async def test_broadcast_to_clients_of_both_servers(url2: str) -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(port2) as client3,
-        create_socket_client(port2) as client4,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(url2) as client3,
+        create_socket_client(url2) as client4,
     ):
         for text in TEXTS:
-            await send(client1, {"type": "ECHO_TO_ALL", "value": text})
+            await send(client1, to_all(text))
         await client4.wait_for_message_count(len(TEXTS))
-        await send(client4, {"type": "ECHO_TO_ALL", "value": "back"})
+        await send(client4, to_all("back"))
         await client1.wait_for_message(echo("back"))
 
     assert client1.messages == [*map(echo, TEXTS), echo("back")]
     assert client1.messages == client2.messages == client3.messages == client4.messages
 
 
-async def test_bad_group_ids(port2: int, new_broker: BrokerFactory) -> None:
+async def test_bad_group_ids(url2: str, new_broker: BrokerFactory) -> None:
     stranger = new_broker()
     async with (
         connect(stranger),
-        create_socket_client(PORT) as client1,
-        create_socket_client(port2) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
     ):
         # NATS would find this one, whatever is asked for.
         await stranger.subscribe("groups.>", asyncio.Queue[bytes]().put, "a bad group")
@@ -286,14 +347,14 @@ async def test_bad_group_ids(port2: int, new_broker: BrokerFactory) -> None:
     ]
 
 
-async def test_broker_message_that_is_none_is_dropped(
-    port2: int, new_broker: BrokerFactory, caplog: pytest.LogCaptureFixture
+async def test_what_is_not_a_message_is_dropped(
+    url2: str, new_broker: BrokerFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger = new_broker()
     async with (
         connect(stranger),
-        create_socket_client(PORT) as client1,
-        create_socket_client(port2) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
@@ -307,7 +368,7 @@ async def test_broker_message_that_is_none_is_dropped(
                 client.messages.remove(echo("HI"))
 
     assert client1.messages == client2.messages == []
-    problems = [record for record in caplog.records if record.levelno == logging.ERROR]
+    problems = [it for it in caplog.records if it.levelno == logging.WARNING]
     assert len(problems) == 16
 
 
@@ -315,11 +376,11 @@ async def test_message_too_large_for_the_broker(
     aiohttp_server: AiohttpServer, nats_url: str
 ) -> None:
     limits = replace(LIMITS, message_size=2**21)
-    await start_server(aiohttp_server, PORT, limits, NatsBroker(nats_url))
-    server2 = await start_server(aiohttp_server, 0, limits, NatsBroker(nats_url))
+    broker1, broker2 = NatsBroker(nats_url), NatsBroker(nats_url)
+    url2 = await start(aiohttp_server, limits, broker1, broker2)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(server2.port or 0) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
@@ -340,18 +401,19 @@ async def test_broker_is_missing_at_the_start(signal_number: int) -> None:
         broker = NatsBroker(f"nats://127.0.0.1:{nats.port}")
         nats.send_signal(signal_number)
         with pytest.raises(UnavailableError, match="no broker at"):
-            await bounded(broker.start(), "an error", timeout=3)
+            await bounded(broker.start(), "an error", 2 * TIMEOUT)
         assert broker.client.is_closed  # it does not go on trying
 
 
-async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
+async def test_broker_is_stuck(
+    aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
-        await start_server(aiohttp_server, PORT, LIMITS, broker1)
-        server2 = await start_server(aiohttp_server, 0, LIMITS, broker2)
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
         async with (
-            create_socket_client(PORT) as client1,
-            create_socket_client(server2.port or 0) as client2,
+            create_socket_client(URL) as client1,
+            create_socket_client(url2) as client2,
         ):
             group_id, left_id = [await create_group(client1) for _ in "AB"]
             await join_group(client2, group_id)
@@ -367,10 +429,153 @@ async def test_broker_is_stuck(aiohttp_server: AiohttpServer) -> None:
     assert client1.messages == [
         unavailable("C"),
         unavailable(unknown_id),
-        {"type": "GROUP_LEFT", "value": left_id},
+        group_left(left_id),
         group_message(group_id),
     ]
     assert client2.messages == [group_message(group_id)]
+    assert "lost" not in caplog.text
+
+
+async def test_clients_that_join_while_the_broker_is_stuck(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with create_socket_client(URL) as client1, AsyncExitStack() as stack:
+            connecting = [create_socket_client(url2) for _ in range(20)]
+            clients = [await stack.enter_async_context(it) for it in connecting]
+            group_id = await create_group(client1)
+
+            nats.send_signal(signal.SIGSTOP)
+            for client in clients:
+                await client.send_json(join(group_id))
+            # It takes half a second for all of them, not for one after the other.
+            for client in clients:
+                await client.wait_for_message(unavailable(group_id))
+                client.clear_messages()
+            nats.send_signal(signal.SIGCONT)
+            for client in clients:
+                await join_group(client, group_id)
+            await send(client1, message(group_id))
+            for client in clients:
+                await client.wait_for_message(group_message(group_id))
+
+    for client in client1, *clients:
+        assert client.messages == [group_message(group_id)]
+
+
+async def test_broker_that_reads_nothing(
+    aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{NatsBroker.__module__}.BACKLOG", 2**22)
+    limits = replace(LIMITS, backlog=2**25)
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, limits, broker1, broker2)
+        async with (
+            create_socket_client(URL) as client1,
+            create_socket_client(url2) as client2,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+
+            nats.send_signal(signal.SIGSTOP)
+            texts = [f"{number} {'x' * 500_000}" for number in range(40)]
+            for text in texts:
+                await send(client1, message(group_id, text))
+            await send(client1, create("B"))
+            await send(client1, to_all("whoever is here"))
+            heard = client1.messages.copy()
+            nats.send_signal(signal.SIGCONT)
+            count = heard.count(unavailable(group_id))
+            await client2.wait_for_message_count(len(texts) - count)
+            client1.clear_messages()
+            await send(client1, message(group_id, "after"))
+            await client2.wait_for_message(group_message(group_id, "after"))
+
+    told = [group_message(group_id, text) for text in texts[: len(texts) - count]]
+    refused = [*[unavailable(group_id)] * count, unavailable("B")]
+    after = group_message(group_id, "after")
+    assert 0 < count < len(texts)
+    assert heard == [*told, *refused, echo("whoever is here")]
+    assert client1.messages == [after]
+    assert client2.messages == [*told, after]
+
+
+def find_handlers() -> set[asyncio.Task[object]]:
+    """Return the tasks that serve a connection each."""
+    return {task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)}
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return when something is so."""
+    while not is_so():
+        await asyncio.sleep(0.001)
+
+
+async def test_member_of_many_groups_goes_while_the_broker_is_stuck(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with create_socket_client(url2) as client1:
+            handlers = find_handlers()
+            async with create_socket_client(URL) as client2:
+                group_ids = [await create_group(client2) for _ in range(60)]
+                handlers = find_handlers() - handlers
+                nats.send_signal(signal.SIGSTOP)
+            await bounded(asyncio.wait(handlers), "the end of the client's handler")
+
+            nats.send_signal(signal.SIGCONT)
+            for group_id in group_ids:
+                gone = find_no_group(client1, group_id)
+                await bounded(gone, "the group to end at the other process")
+
+    assert client1.messages == []
+
+
+async def test_messages_that_are_lost_are_counted(
+    aiohttp_server: AiohttpServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(f"{NatsBroker.__module__}.PING_INTERVAL", 0.2)
+    with start_broker() as nats:
+        broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
+        url2 = await start(aiohttp_server, LIMITS, broker1, broker2)
+        async with (
+            create_socket_client(URL) as client1,
+            create_socket_client(url2) as client2,
+        ):
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            for text in "first", "second":
+                await send(client1, message(group_id, text))
+                await client2.wait_for_message(group_message(group_id, text))
+            confirmed = until(lambda: broker1.confirmed == 2)
+            await bounded(confirmed, "the broker to answer")
+
+            nats.send_signal(signal.SIGSTOP)
+            for _ in range(3):
+                await send(client1, message(group_id, "lost"))
+            away = until(lambda: caplog.text.count("is away") == 2)
+            await bounded(away, "the servers to give up on the broker", 2 * TIMEOUT)
+            await send(client1, message(group_id, "refused"))
+            nats.send_signal(signal.SIGCONT)
+            back = until(lambda: caplog.text.count("is back") == 2)
+            await bounded(back, "the servers to connect again", 2 * TIMEOUT)
+            await send(client1, message(group_id, "last"))
+            await client2.wait_for_message(group_message(group_id, "last"))
+
+    texts = ["first", "second", "lost", "lost", "lost"]
+    told = [group_message(group_id, text) for text in texts]
+    last = group_message(group_id, "last")
+    assert client1.messages == [*told, unavailable(group_id), last]
+    assert client2.messages == [*told[:2], last]
+    lost = [it.getMessage() for it in caplog.records if "lost" in it.getMessage()]
+    assert lost == ["3 message(s) may be lost for other processes"]
 
 
 async def test_subscription_that_a_stuck_broker_refused() -> None:

@@ -19,24 +19,26 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import ClientError, web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import StrOrURL
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
 from .broker import Broker, MemoryBroker
 from .conftest import BrokerFactory
+from .connection import Limits
 from .model import Model
 from .server import create_websocket_server
-from .test_server import (
+from .talk import (
     INVALID_MESSAGES,
     create,
+    create_socket_client,
     cut_off,
-    fence,
     join,
     leave,
     message,
 )
-from .test_server import TEXTS as USUAL_TEXTS
-from .utils import LIMITS, TestWebSocket, bounded, create_socket_client
+from .talk import TEXTS as USUAL_TEXTS
+from .utils import TestWebSocket, bounded
 
 
 def as_json(kind: str, value: object) -> str:
@@ -132,7 +134,7 @@ JOINS = [Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
 JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
 
 Lines = list[tuple[int, Deed]]  # which client does what
-Stretches = Sequence[Lines]  # one by one, at once, without a fence
+Stretches = Sequence[Lines]  # one by one, at once, one by one
 NewBrokers = Callable[[], list[Broker]]  # as many as there are servers
 
 
@@ -155,11 +157,11 @@ def show(said: object) -> str:
 
 
 class Conversation:
-    """A conversation of clients with a server, and with the model."""
+    """A conversation of clients with a server, or several, and with the model."""
 
-    def __init__(self, *ports: int) -> None:
-        """Talk to the servers on `ports`, and write down what is said."""
-        self.ports = ports
+    def __init__(self, *urls: StrOrURL) -> None:
+        """Talk to the servers at `urls`, and write down what is said."""
+        self.urls = urls
         self.model = Model()
         self.ids: dict[str, str] = {}  # what the server calls the model's groups
         self.heard: dict[int, list[Any]] = defaultdict(list)
@@ -179,8 +181,8 @@ class Conversation:
                 await self.disconnect(n, vanished=deed.kind == "vanishes")
             if deed not in COMING_AND_GOING:
                 await self.send(n, self.plan(n, deed, [*self.model.names]))
-                await fence(self.clients[n])
-                if len(self.ports) > 1:  # a fence knows nothing of the other server
+                await self.clients[n].settle()
+                if len(self.urls) > 1:  # that says nothing of the other server
                     await self.wait_for_all()
                 self.learn_ids()
 
@@ -189,9 +191,9 @@ class Conversation:
         self.script.append(f"client {n}: comes")
         self.model.connect(n)
         self.exits[n] = AsyncExitStack()
-        connecting = create_socket_client(self.ports[n % len(self.ports)])
+        connecting = create_socket_client(self.urls[n % len(self.urls)])
         self.clients[n] = await self.exits[n].enter_async_context(connecting)
-        self.clients[n].name = f"client {n}"
+        self.clients[n].number = n
         self.clients[n].messages = self.heard[n]
 
     async def disconnect(self, n: int, *, vanished: bool = False) -> None:
@@ -220,11 +222,10 @@ class Conversation:
         """Send a request."""
         self.script.append(f"client {n}: {deed}{', at once' * at_once}")
         frame = deed.frame(self.ids.get(deed.group, deed.group))
-        with suppress(ConnectionError):  # the next fence tells more
-            if isinstance(frame, bytes):
-                await self.clients[n].send_bytes(frame)
-            else:
-                await self.clients[n].send_str(frame)
+        if isinstance(frame, bytes):
+            await self.clients[n].send_bytes(frame)
+        else:
+            await self.clients[n].send_str(frame)
 
     def learn_ids(self) -> None:
         """Read off the replies what the server calls the groups of the model."""
@@ -270,8 +271,8 @@ class Conversation:
             cut_off(self.clients[n])
         for n in vanishing:
             await self.disconnect(n, vanished=True)
-        for n in [*self.clients] * 2:  # when the first fences are back, all is sent
-            await fence(self.clients[n])
+        for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
+            await self.clients[n].settle()
         self.learn_ids()
         for n, before in start.items():
             heard, model = self.understood(n)[before:], self.model.heard[n][before:]
@@ -287,13 +288,7 @@ class Conversation:
         """Hold a conversation, from the first who comes to the last who leaves."""
         await self.one_by_one(before)
         await self.at_once(at_once)
-        for n, deed in after:
-            if self.report():
-                break  # a wait for what is missing would take long
-            await self.one_by_one([(n, Deed("comes"))])
-            await self.send(n, self.plan(n, deed, [*self.model.names]))
-            await self.wait_for_all()  # not even a fence helps them now
-        self.learn_ids()
+        await self.one_by_one(after)
         for n in list(self.clients):
             self.script.append(f"client {n}: leaves")
             await self.disconnect(n)
@@ -333,10 +328,12 @@ async def find_fault(
     logger.addHandler(logging.StreamHandler(log))
     for broker in brokers:
         app = web.Application()
-        create_websocket_server(app, LIMITS, broker)
-        servers.append(TestServer(app))
-        await servers[-1].start_server(shutdown_timeout=0.05, logger=logger)
-    conversation = Conversation(*[server.port or 0 for server in servers])
+        create_websocket_server(app, Limits(message_size=2**20), broker)
+        server = TestServer(app)
+        await server.start_server(shutdown_timeout=0.05, logger=logger)
+        server.handler.handler_cancellation = False  # as in production
+        servers.append(server)
+    conversation = Conversation(*[server.make_url("/ws") for server in servers])
     problems = []
     try:
         end = "the end of the conversation"
@@ -414,7 +411,7 @@ def test_requests_at_once() -> None:
 
 
 def test_requests_to_two_servers(new_broker: BrokerFactory) -> None:
-    deeds = [Deed("comes")] * 50 + REQUESTS  # who goes is forgotten a moment later
+    deeds = [Deed("comes")] * 50 + REQUESTS  # a group may outlive who goes by a moment
     witnesses = [(n, Deed("comes")) for n in (1, 2)]  # one on each server
     check(
         lines(deeds, 40).map(lambda lines: witnesses + lines),

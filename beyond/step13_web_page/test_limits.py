@@ -1,28 +1,34 @@
 """Tests of the WebSocket server with bad clients, and what good ones notice."""
 
 import asyncio
+import os
+import socket
+import struct
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from aiohttp import (
     ClientSession,
     ClientWebSocketResponse,
-    TCPConnector,
-    WSMessage,
     WSMsgType,
     WSServerHandshakeError,
+    web,
 )
+from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .server import Limits
-from .test_server import (
-    PORT,
-    URL,
+from . import utils
+from .connection import DEFAULT_LIMITS, Limits
+from .server import create_websocket_server
+from .talk import (
     create,
     create_group,
+    create_socket_client,
     echo,
-    fence,
+    group_left,
     group_message,
     join,
     join_group,
@@ -31,22 +37,48 @@ from .test_server import (
     send,
     unavailable,
 )
-from .utils import TestWebSocket, bounded, create_socket_client, start_server
+from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
+pytestmark = pytest.mark.usefixtures("no_server_errors")
+PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}/ws"
 # The system holds some 4 MB for a client that does not read: these are 10 MB.
 LONG_TEXTS = [f"{number} {'x' * 100_000}" for number in range(100)]
 LONG = 2**20  # bytes: room for each of them
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+MALFORMED_HANDSHAKES = {
+    "no upgrade": HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
+    "old version": HANDSHAKE.replace(b"13", b"6"),
+    "key too short": HANDSHAKE.replace(b"dGhl", b""),
+    "key not in base64": HANDSHAKE.replace(b"dGhl", b"dGh"),
+    "key not in ASCII": HANDSHAKE.replace(b"dGhl", "dGhé".encode()),
+    "header without a colon": HANDSHAKE.replace(b"Host:", b"Host"),
+    "unknown HTTP": HANDSHAKE.replace(b"1.1", b"9.9"),
+    "not HTTP": b"\x16\x03\x01\x02\r\n\r\n",
+}
 
 
 def to_all(text: str) -> dict[str, object]:
     return {"type": "ECHO_TO_ALL", "value": text}
 
 
-def transport_of(client: ClientWebSocketResponse) -> asyncio.Transport:
+async def start(
+    aiohttp_server: AiohttpServer, limits: Limits = DEFAULT_LIMITS
+) -> TestServer:
+    """Start a server with `limits`, and the options that it has in production."""
+    app = web.Application()
+    create_websocket_server(app, limits)
+    options = {"keepalive_timeout": limits.heartbeat}
+    return await start_server(aiohttp_server, app, PORT, **options)
+
+
+def transport_of(client: ClientWebSocketResponse) -> asyncio.Transport | None:
     """Return what a client reads by, to pause it: aiohttp has no public name for it."""
-    assert client._conn is not None
-    assert client._conn.transport is not None
-    return client._conn.transport
+    return client._conn and client._conn.transport
 
 
 def stop_reading(client: ClientWebSocketResponse) -> None:
@@ -54,38 +86,26 @@ def stop_reading(client: ClientWebSocketResponse) -> None:
 
     It answers no ping, either, like a computer that is suspended.
     """
-    transport_of(client).pause_reading()
+    transport = transport_of(client)
+    assert transport is not None
+    transport.pause_reading()
 
 
 def resume_reading(client: ClientWebSocketResponse) -> None:
-    """Let it read on, also what has come meanwhile."""
-    transport_of(client).resume_reading()
-
-
-@asynccontextmanager
-async def create_bad_client(ending: str) -> AsyncIterator[TestWebSocket]:
-    """Connect a client whose connection the server has to end: see how, at the end."""
-    with pytest.raises(ConnectionError, match=ending):
-        async with create_socket_client(PORT) as client:
-            try:
-                yield client
-            finally:
-                resume_reading(client)
-            await bounded(client.listener, "the server to end the connection")
-
-
-CUT_OFF = "before the client's close frame: (?!.*code)"
+    """Let it read on, also what has come meanwhile, if it is still connected."""
+    if transport := transport_of(client):
+        transport.resume_reading()
 
 
 async def test_client_that_reads_nothing_is_cut_off(
     aiohttp_server: AiohttpServer,
 ) -> None:
     limits = Limits(message_size=LONG, backlog=2**16)
-    await start_server(aiohttp_server, PORT, limits)
+    await start(aiohttp_server, limits)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_bad_client(CUT_OFF) as bad_client,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as bad_client,
     ):
         group_id = await create_group(bad_client)
         await join_group(client2, group_id)
@@ -95,10 +115,12 @@ async def test_client_that_reads_nothing_is_cut_off(
             await send(client1, to_all(text))
         await send(client2, leave(group_id))
         await send(client2, join(group_id))  # which has no members any more
+        resume_reading(bad_client)
+        await bad_client.wait_for_close(1006)
 
     assert client1.messages == [echo(text) for text in LONG_TEXTS]
-    left = {"type": "GROUP_LEFT", "value": group_id}
-    assert client2.messages == [*client1.messages, left, unavailable(group_id)]
+    replies = [group_left(group_id), unavailable(group_id)]
+    assert client2.messages == [*client1.messages, *replies]
     assert bad_client.messages == client1.messages[: len(bad_client.messages)]
     assert len(bad_client.messages) < len(LONG_TEXTS)
 
@@ -107,42 +129,48 @@ async def test_client_that_reads_none_of_its_own_echoes(
     aiohttp_server: AiohttpServer,
 ) -> None:
     limits = Limits(message_size=LONG, backlog=2**16)
-    await start_server(aiohttp_server, PORT, limits)
+    await start(aiohttp_server, limits)
 
-    async with create_socket_client(PORT) as client, ClientSession() as session:
-        bad_client = await bounded(session.ws_connect(URL), "the handshake")
+    async with (
+        create_socket_client(URL) as client,
+        create_socket_client(URL) as bad_client,
+    ):
         stop_reading(bad_client)
-        with pytest.raises(ConnectionError):
-            for text in LONG_TEXTS * 2:
-                await bounded(bad_client.send_json(echo(text)), "the server to read")
-                await fence(client)
+        for text in LONG_TEXTS * 2:
+            await bad_client.send_json(echo(text))
+            await client.settle()
+        resume_reading(bad_client)
+        await bad_client.wait_for_close(1006)
         await send(client, to_all("HI"))
 
     assert client.messages == [echo("HI")]
+    assert len(bad_client.messages) < len(LONG_TEXTS)
 
 
 async def test_client_that_says_goodbye_and_does_not_read(
     aiohttp_server: AiohttpServer,
 ) -> None:
     limits = Limits(message_size=LONG, backlog=2**24)
-    server = await start_server(aiohttp_server, PORT, limits)
+    server = await start(aiohttp_server, limits)
     assert server.runner
     connected = server.runner.server
     assert connected
 
     async def see_a_connection_end(client: TestWebSocket) -> None:
         while len(connected.connections) == 2:
-            await fence(client)
+            await client.settle()
 
     async with (
-        create_socket_client(PORT) as client,
-        create_bad_client("after") as bad_client,
+        create_socket_client(URL) as client,
+        create_socket_client(URL) as bad_client,
     ):
         stop_reading(bad_client)
         for text in LONG_TEXTS[:60]:
             await bad_client.send_json(echo(text))
         await bad_client.send_close()
-        await bounded(see_a_connection_end(client), "the server to cut it off", 2)
+        await bounded(see_a_connection_end(client), "the server to cut it off")
+        resume_reading(bad_client)
+        await bad_client.wait_for_close(1006)
 
     assert client.messages == []
 
@@ -151,17 +179,17 @@ async def test_client_that_falls_behind_misses_nothing(
     aiohttp_server: AiohttpServer,
 ) -> None:
     limits = Limits(message_size=LONG, backlog=2**24)
-    await start_server(aiohttp_server, PORT, limits)
+    await start(aiohttp_server, limits)
 
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
     ):
         stop_reading(client2)
         for text in LONG_TEXTS[:60]:
             await send(client1, to_all(text))
         await client2.send_close()
-        await fence(client1)
+        await client1.settle()
         resume_reading(client2)
 
     assert client1.messages == [echo(text) for text in LONG_TEXTS[:60]]
@@ -169,7 +197,7 @@ async def test_client_that_falls_behind_misses_nothing(
 
 
 async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT)
+    await start(aiohttp_server)
 
     async with asyncio.timeout(2), ClientSession() as session:
         client = await session.ws_connect(URL, autoping=False)
@@ -181,31 +209,32 @@ async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
     assert frames[0].data == b"HI"
 
 
-async def test_pings_without_reading_the_pongs(
-    aiohttp_server: AiohttpServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    await start_server(aiohttp_server, PORT, Limits(backlog=2**16))
+async def test_pings_without_reading_the_pongs(aiohttp_server: AiohttpServer) -> None:
+    await start(aiohttp_server, Limits(backlog=2**16))
 
-    async with create_socket_client(PORT) as client:
-        async with create_bad_client(CUT_OFF) as bad_client:
-            stop_reading(bad_client)
-            with pytest.raises(ConnectionError):
-                for number in range(100_000):
-                    await bounded(bad_client.ping(b"x" * 125), "the server to read")
-                    if number % 500 == 0:
-                        await fence(client)
+    async with (
+        create_socket_client(URL) as client,
+        create_socket_client(URL) as bad_client,
+    ):
+        stop_reading(bad_client)
+        with suppress(ConnectionError):
+            for number in range(100_000):
+                await bounded(bad_client.ping(b"x" * 125), "the server to read")
+                if number % 500 == 0:
+                    await client.settle()
+        resume_reading(bad_client)
+        await bad_client.wait_for_close(1006)
         await send(client, to_all("HI"))
 
     assert client.messages == [echo("HI")]
-    assert caplog.text == ""
 
 
 async def test_others_have_their_turn_in_a_flood(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT)
+    await start(aiohttp_server)
 
     async with (
-        create_socket_client(PORT) as client,
-        create_socket_client(PORT) as flooding_client,
+        create_socket_client(URL) as client,
+        create_socket_client(URL) as flooding_client,
     ):
         for number in range(500):
             await flooding_client.send_json(to_all(f"flood {number}"))
@@ -223,13 +252,13 @@ async def test_nothing_comes_after_leaving_a_group(
     aiohttp_server: AiohttpServer,
 ) -> None:
     limits = Limits(message_size=LONG, backlog=2**24)
-    await start_server(aiohttp_server, PORT, limits)
+    await start(aiohttp_server, limits)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
-        create_socket_client(PORT) as client4,
-        create_socket_client(PORT) as slow_client,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
+        create_socket_client(URL) as slow_client,
     ):
         group_id = await create_group(client1)
         for client in slow_client, client2, client3, client4:
@@ -248,11 +277,11 @@ async def test_nothing_comes_after_leaving_a_group(
         for client in client2, client3, client4:
             await client.send_json(leave(group_id))
         for client in client2, client3, client4:
-            await fence(client)
+            await client.settle()
         resume_reading(slow_client)
-        await fence(client1)
+        await client1.settle()
 
-    left = {"type": "GROUP_LEFT", "value": group_id}
+    left = group_left(group_id)
     for client in client2, client3, client4:
         heard = len(client.messages) - 1
         assert client.messages == [*client1.messages[:heard], left]
@@ -261,50 +290,65 @@ async def test_nothing_comes_after_leaving_a_group(
 async def test_client_that_answers_no_ping_is_cut_off(
     aiohttp_server: AiohttpServer,
 ) -> None:
-    await start_server(aiohttp_server, PORT, Limits(heartbeat=0.1))
+    heartbeat = 0.3
+    await start(aiohttp_server, Limits(heartbeat=heartbeat))
 
     async with (
-        create_socket_client(PORT) as client,
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
-        ClientSession() as session,
-        create_bad_client(CUT_OFF) as suspended_client,
+        create_socket_client(URL) as client,
+        create_socket_client(URL) as suspended_client,
+        create_socket_client(URL, autoping=False) as mute_client,
     ):
         group_id = await create_group(suspended_client)
         stop_reading(suspended_client)
-        bad_client = await session.ws_connect(URL, autoping=False)
-        ping = await bounded(bad_client.receive(), "a ping")
-        end = await bounded(bad_client.receive(), "the server to cut it off", 0.2)
+        await mute_client.settle()  # it is the last that the server has heard of
+        silent_since = asyncio.get_running_loop().time()
+        await mute_client.wait_for_close(1006, 2 * heartbeat)
+        silence = asyncio.get_running_loop().time() - silent_since
+        resume_reading(suspended_client)
+        await suspended_client.wait_for_close(1006)
         await send(client, join(group_id))
         await send(client, to_all("HI"))
 
-    assert ping == WSMessage(WSMsgType.PING, b"", "")
-    assert end.type is WSMsgType.CLOSED
+    assert silence > heartbeat  # the ping came then, and half of that for an answer
     assert client.messages == [unavailable(group_id), echo("HI")]
 
 
 async def test_message_too_large(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT, Limits(message_size=1_000))
+    await start(aiohttp_server, Limits(clients=2, message_size=1_000))
     largest_text = "x" * (999 - len('{"type": "ECHO", "value": ""}'))
 
-    async with create_socket_client(PORT) as client:
-        for _ in range(2):
-            async with create_bad_client("before .*, with code 1009") as bad_client:
+    async with create_socket_client(URL) as client:
+        for _ in range(3):  # each has the place of the one before
+            async with create_socket_client(URL) as bad_client:
                 await send(bad_client, echo(largest_text))
                 await bad_client.send_json(echo(largest_text + "x"))
+                await bad_client.wait_for_close(1009)
             assert bad_client.messages == [echo(largest_text)]
         await send(client, to_all("HI"))
 
     assert client.messages == [echo("HI")]
 
 
-async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT, Limits(clients=2))
+async def test_reply_is_not_longer_than_its_request(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    await start(aiohttp_server)
+    request = '{"type": "ECHO", "value": "Übung 🎉"}'
 
-    async with create_socket_client(PORT) as client1:
+    async with utils.create_socket_client(URL) as client:
+        await client.send_str(request)
+
+    assert client.messages == [request]
+
+
+async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
+    await start(aiohttp_server, Limits(clients=2))
+
+    async with create_socket_client(URL) as client1:
         for _ in range(2):
-            async with create_socket_client(PORT) as client2:
+            async with create_socket_client(URL) as client2:
                 with pytest.raises(WSServerHandshakeError) as refusal:
-                    async with create_socket_client(PORT):
+                    async with create_socket_client(URL):
                         pass
                 await send(client2, to_all("two of us"))
             assert client2.messages == [echo("two of us")]
@@ -317,7 +361,7 @@ async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
 
 
 async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT, Limits(clients=10))
+    await start(aiohttp_server, Limits(clients=10))
 
     async with asyncio.timeout(2), ClientSession() as session:
         connecting = [session.ws_connect(URL) for _ in range(50)]
@@ -327,28 +371,81 @@ async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
     assert len(refused) == 40
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgr"])
+@asynccontextmanager
+async def connect() -> AsyncIterator[socket.socket]:
+    """Connect a socket that knows nothing of HTTP, and reset it in the end."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, ("127.0.0.1", PORT))
+        yield connection
+        at_once = struct.pack("ii", 1, 0)  # instead of a goodbye: on, after 0 seconds
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+
+
+async def receive_all(connection: socket.socket) -> bytes:
+    """Return what a socket receives until the server ends the connection."""
+    received = b""
+    while more := await asyncio.get_running_loop().sock_recv(connection, 1_000):
+        received += more
+    return received
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgr"])
 async def test_handshake_without_end(
     aiohttp_server: AiohttpServer, sent: bytes
 ) -> None:
-    await start_server(aiohttp_server, PORT, Limits(heartbeat=0.1))
+    await start(aiohttp_server, Limits(heartbeat=0.1))
 
-    async with create_socket_client(PORT) as client:
-        reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
-        writer.write(sent)
-        received = await bounded(reader.read(), "the server to cut it off", 0.3)
-        writer.close()
+    async with create_socket_client(URL) as client:
+        async with connect() as bad_client:
+            bad_client.send(sent)
+            end = receive_all(bad_client)
+            received = await bounded(end, "the server to cut it off", 0.3)
         await send(client, to_all("HI"))
 
     assert received == b""
     assert client.messages == [echo("HI")]
 
 
+@pytest.mark.parametrize("size", [0, 60, len(HANDSHAKE)])
+async def test_clients_that_reset_in_their_handshake(
+    aiohttp_server: AiohttpServer, size: int
+) -> None:
+    await start(aiohttp_server, Limits(clients=2))
+
+    async with create_socket_client(URL) as client1:
+        for _ in range(5):
+            async with connect() as bad_client:
+                bad_client.send(HANDSHAKE[:size])
+            await client1.settle()
+        async with create_socket_client(URL) as client2:
+            await send(client2, to_all("two of us"))
+
+    assert client1.messages == client2.messages == [echo("two of us")]
+
+
+@pytest.mark.parametrize(
+    "handshake", MALFORMED_HANDSHAKES.values(), ids=MALFORMED_HANDSHAKES
+)
+async def test_malformed_handshake(
+    aiohttp_server: AiohttpServer, handshake: bytes
+) -> None:
+    await start(aiohttp_server)
+
+    async with connect() as bad_client:
+        bad_client.send(handshake)
+        response = asyncio.get_running_loop().sock_recv(bad_client, 1_000)
+        status = (await bounded(response, "a response")).split()[1]
+
+    assert status == b"400"
+
+
 async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT, Limits(groups=2))
+    await start(aiohttp_server, Limits(groups=2))
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
     ):
         group_id = await create_group(client1)
         own_group_id = await create_group(client2)
@@ -359,30 +456,48 @@ async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
         await send(client2, join(other_group_id))
         assert client2.messages == [unavailable("C"), unavailable(other_group_id)]
         await join_group(client2, own_group_id)  # once more
+        for _ in range(3):  # there is room again for each that it leaves
+            await send(client2, leave(own_group_id))
+            own_group_id = await create_group(client2)
         await send(client2, leave(own_group_id))
-        client2.clear_messages()
         await join_group(client2, other_group_id)
+        client2.clear_messages()
+        await send(client2, create("C"))
         await send(client2, message(group_id))
         await send(client2, message(other_group_id))
 
     assert client1.messages == [group_message(group_id), group_message(other_group_id)]
-    assert client2.messages == client1.messages
+    assert client2.messages == [unavailable("C"), *client1.messages]
+
+
+async def test_name_too_long(aiohttp_server: AiohttpServer) -> None:
+    await start(aiohttp_server, Limits(name_length=5))
+
+    async with create_socket_client(URL) as client:
+        for _ in range(2):
+            await create_group(client, "Caf\u00e9🎉")
+            await send(client, create("Cafe\u0301🎉"))
+
+    assert client.messages == [unavailable("Cafe\u0301🎉")] * 2
 
 
 async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
     limits = Limits()
-    await start_server(aiohttp_server, PORT, limits)
+    await start(aiohttp_server, limits)
     largest_text = "x" * (16 * 1024 - 1 - len('{"type": "ECHO", "value": ""}'))
 
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
+        await send(client, create("x" * 129))
         for _ in range(100):
-            await create_group(client)
+            await create_group(client, "x" * 128)
         await send(client, create("one too many"))
         await send(client, echo(largest_text))
-        async with create_bad_client("before .*, with code 1009") as bad_client:
+        async with create_socket_client(URL) as bad_client:
             await bad_client.send_json(echo(largest_text + "x"))
+            await bad_client.wait_for_close(1009)
 
-    assert client.messages == [unavailable("one too many"), echo(largest_text)]
+    refusals = [unavailable("x" * 129), unavailable("one too many")]
+    assert client.messages == [*refusals, echo(largest_text)]
     # No test waits for these. It sees only that they keep to the docstring of `Limits`.
     assert 500 < limits.clients < 1024
     assert 50 * limits.message_size < limits.backlog < 2**21
@@ -391,29 +506,77 @@ async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
 
 async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
     limits = Limits(message_size=LONG, backlog=2**24)
-    server = await start_server(aiohttp_server, PORT, limits)
-    connector = TCPConnector(limit=0)  # or only 100 connections at a time
-    async with ClientSession(connector=connector) as session, asyncio.timeout(5):
-        clients = [await session.ws_connect(URL) for _ in range(100)]
+    server = await start(aiohttp_server, limits)
+    async with AsyncExitStack() as stack:
+        connecting = [create_socket_client(URL) for _ in range(100)]
+        clients = [await stack.enter_async_context(client) for client in connecting]
         for client in clients[:3]:
             stop_reading(client)
             for text in LONG_TEXTS[:60]:
                 await client.send_json(echo(text))
             await client.send_json(to_all("HI"))
-        frames = [[await client.receive() for _ in range(3)] for client in clients[3:]]
+        for client in clients[3:]:
+            await client.wait_for_message_count(3)
 
         await bounded(server.close(), "the server to stop")
-        last_frames = [await client.receive() for client in clients[3:]]
+        for client in clients[3:]:
+            await client.wait_for_close(1001)
+        for client in clients[:3]:
+            resume_reading(client)
+            await client.wait_for_close(1006)
 
-    assert [[frame.json() for frame in three] for three in frames] == [
-        [echo("HI")] * 3
-    ] * 97
-    assert last_frames == [WSMessage(WSMsgType.CLOSE, 1001, "")] * 97
+    assert [client.messages for client in clients[3:]] == [[echo("HI")] * 3] * 97
 
 
 async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> None:
-    await start_server(aiohttp_server, PORT)
+    await start(aiohttp_server)
 
     async with asyncio.timeout(2), ClientSession() as session:
         client = await session.ws_connect(URL, compress=15)
         assert client.compress == 0
+
+
+@asynccontextmanager
+async def run_program(
+    soft: int, hard: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the server as a program that may have so many files, and up to `hard`."""
+    resource = pytest.importorskip("resource")
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-u", "-m", f"{Path(__file__).parent.name}.server"],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "PORT": str(PORT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),
+    )
+    try:
+        assert process.stdout
+        starting = process.stdout.readline()
+        line = await bounded(starting, "the server to start", 10 * TIMEOUT)
+        assert line.startswith(b"======== Running on http://127.0.0.1:")
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # it has ended
+            process.kill()
+        await process.communicate()
+
+
+async def test_program_raises_the_limit_of_open_files() -> None:
+    async with run_program(64, 4096) as program:
+        async with AsyncExitStack() as clients:
+            for _ in range(100):
+                await clients.enter_async_context(create_socket_client(URL))
+        program.terminate()
+        _, errors = await program.communicate()
+
+    assert errors == b""
+
+
+async def test_program_says_that_it_cannot_open_enough_files() -> None:
+    async with run_program(64, 128) as program:
+        program.terminate()
+        _, errors = await program.communicate()
+
+    assert errors.count(b"\n") == 1
+    assert b"1000 clients may need 2100 open files, not 128" in errors

@@ -1,18 +1,23 @@
 """Integration tests of servers that are processes of their own."""
 
+import os
 import re
 import secrets
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from .processes import START, Process, start_broker, start_process
-from .test_server import (
+from .talk import (
     create,
     create_group,
+    create_socket_client,
     echo,
     group_message,
     join,
@@ -22,7 +27,7 @@ from .test_server import (
     send,
     unavailable,
 )
-from .utils import TestWebSocket, create_socket_client
+from .utils import TestWebSocket
 
 BROKER_SIGNALS = {
     "there": signal.SIGCONT,  # goes on
@@ -41,11 +46,11 @@ def processes(nats_url: str) -> Iterator[list[Process]]:
 async def test_message_reaches_members_on_both_processes(
     processes: list[Process],
 ) -> None:
-    port1, port2 = [process.port for process in processes]
+    url1, url2 = [process.url for process in processes]
     async with (
-        create_socket_client(port1) as client1,
-        create_socket_client(port2) as witness,
-        create_socket_client(port2) as silent_client,
+        create_socket_client(url1) as client1,
+        create_socket_client(url2) as witness,
+        create_socket_client(url2) as silent_client,
     ):
         group_id = await create_group(client1)
         await join_group(witness, group_id)
@@ -64,10 +69,10 @@ async def test_message_reaches_members_on_both_processes(
 async def test_broadcast_reaches_clients_of_both_processes(
     processes: list[Process],
 ) -> None:
-    port1, port2 = [process.port for process in processes]
+    url1, url2 = [process.url for process in processes]
     async with (
-        create_socket_client(port1) as client1,
-        create_socket_client(port2) as client2,
+        create_socket_client(url1) as client1,
+        create_socket_client(url2) as client2,
     ):
         for sender in client1, client2, client1:
             heard = len(client1.messages) + 1
@@ -79,17 +84,17 @@ async def test_broadcast_reaches_clients_of_both_processes(
 
 
 async def test_a_process_is_killed(processes: list[Process]) -> None:
-    port1, port2 = [process.port for process in processes]
-    async with create_socket_client(port2) as client2:
+    url1, url2 = [process.url for process in processes]
+    async with create_socket_client(url2) as client2:
         with suppress(ConnectionError):  # no close frame
-            async with create_socket_client(port1) as client1:
+            async with create_socket_client(url1) as client1:
                 lost_id = await create_group(client1)
                 group_id = await create_group(client2)
                 await join_group(client1, group_id)
                 await client2.send_json(message(group_id, "before"))
                 await client1.wait_for_message(group_message(group_id, "before"))
                 processes[0].end(signal.SIGKILL)
-        async with create_socket_client(port2) as client3:
+        async with create_socket_client(url2) as client3:
             await send(client3, join(lost_id))
             new_id = await create_group(client3)
             await join_group(client2, new_id)
@@ -119,9 +124,9 @@ async def probe(
 async def pass_last_messages(group_id: str, *members: TestWebSocket) -> None:
     """Let all members of a group send a last message, and forget what they heard."""
     for sender in members:
-        await sender.send_json(message(group_id, sender.name))
+        await sender.send_json(message(group_id, str(sender.number)))
         for member in members:
-            await member.wait_for_message(group_message(group_id, sender.name))
+            await member.wait_for_message(group_message(group_id, str(sender.number)))
     for member in members:
         member.clear_messages()
 
@@ -132,9 +137,9 @@ async def test_broker_goes_away_and_comes_back() -> None:
         url = f"nats://127.0.0.1:{broker.port}"
         processes = [stack.enter_context(start_process(url)) for _ in range(2)]
         async with (
-            create_socket_client(processes[0].port) as client1,
-            create_socket_client(processes[1].port) as client2,
-            create_socket_client(processes[1].port) as client3,
+            create_socket_client(processes[0].url) as client1,
+            create_socket_client(processes[1].url) as client2,
+            create_socket_client(processes[1].url) as client3,
         ):
             group_id = await create_group(client1)
             await join_group(client2, group_id)
@@ -174,8 +179,8 @@ async def test_groups_begin_and_end_after_each_time() -> None:
         url = f"nats://127.0.0.1:{port}"
         process1, process2 = [stack.enter_context(start_process(url)) for _ in "12"]
         async with (
-            create_socket_client(process1.port) as client1,
-            create_socket_client(process2.port) as client2,
+            create_socket_client(process1.url) as client1,
+            create_socket_client(process2.url) as client2,
         ):
             group_id = await create_group(client1)
             await join_group(client2, group_id)
@@ -226,8 +231,8 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
         url = f"nats://127.0.0.1:{broker.port}"
         process = stack.enter_context(start_process(url))
         with suppress(ConnectionError):  # it does not wait for the client
-            async with create_socket_client(process.port) as client:
-                for _ in range(10):  # to leave each of them takes a moment
+            async with create_socket_client(process.url) as client:
+                for _ in range(60):  # to leave each of them takes a moment
                     await create_group(client)
                 broker.send_signal(BROKER_SIGNALS[broker_is])
                 code, output = process.end(signal.SIGINT)
@@ -236,9 +241,76 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
     assert "Traceback" not in output
 
 
+@contextmanager
+def start_cluster(port: int) -> Iterator[Process]:
+    """Start a broker and servers, from a port on, and end them all."""
+    cluster = Process(
+        r"Running on http://127\.0\.0\.1:(\d+)",
+        *(sys.executable, "-m", f"{__package__}.cluster"),
+        PYTHONPATH=os.pathsep.join(sys.path),
+        PORT=str(port),
+    )
+    try:
+        yield cluster
+    finally:
+        if cluster.process.poll() is None:
+            cluster.send_signal(signal.SIGTERM)
+            cluster.wait(START)
+
+
+def find_children(cluster: Process) -> dict[int, str]:
+    """Return the processes that a cluster has started, and their commands."""
+    command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    processes = [line.split(maxsplit=2) for line in listed.splitlines()]
+    parent = str(cluster.process.pid)
+    return {int(pid): args for pid, ppid, args in processes if ppid == parent}
+
+
+@pytest.mark.parametrize("dies", [".server", "nats-server"], ids=["server", "broker"])
+def test_cluster_ends_with_a_process_that_dies(dies: str) -> None:
+    with start_cluster(0) as cluster:
+        assert cluster.port
+        children = find_children(cluster)
+        os.kill(min(pid for pid in children if dies in children[pid]), signal.SIGKILL)
+        code, output = cluster.wait(START)
+
+    name = "the broker" if dies == "nats-server" else "server 1"
+    assert code == 1
+    assert output.count(f"{name} has ended: so do the others\n") == 1
+    assert "Traceback" not in output
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_ctrl_c_ends_a_cluster() -> None:
+    with start_cluster(0) as cluster:
+        assert cluster.port
+        children = find_children(cluster)
+        cluster.send_signal(signal.SIGINT)
+        code, output = cluster.wait(START)
+
+    assert code == 0
+    assert "Traceback" not in output
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_cluster_on_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start_cluster(port) as cluster:
+            code, output = cluster.wait(START)
+
+    problem = f"Cannot use port {port}: begin at another with PORT=9000\n"
+    assert (code, output) == (1, problem)
+
+
 async def test_without_a_broker() -> None:
     with start_process("") as process:
-        async with create_socket_client(process.port) as client:
+        async with create_socket_client(process.url) as client:
             group_id = await create_group(client)
             await send(client, message(group_id))
 

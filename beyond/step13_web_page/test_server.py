@@ -1,154 +1,55 @@
 """Integration tests of the WebSocket server."""
 
 import asyncio
-import json
+import gc
 import re
-from contextlib import suppress
-from itertools import count
-from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
+import sys
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .utils import (
-    SocketState,
-    TestWebSocket,
-    compute_port,
+from .connection import Limits
+from .server import create_websocket_server
+from .talk import (
+    INVALID,
+    INVALID_MESSAGES,
+    TEXTS,
+    create_group,
     create_socket_client,
-    start_server,
+    cut_off,
+    echo,
+    group_left,
+    group_message,
+    join,
+    join_group,
+    leave,
+    message,
+    send,
+    unavailable,
 )
+from .utils import TIMEOUT, bounded, compute_port, start_server
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}/ws"
-NUMBERS = count(1)
-TEXTS = [
-    "first",
-    "first",
-    "",
-    " <b>Cafe\u0301</b>\r\n\0🎉 ",
-    '{"type": "ECHO", "value": "HI"}',
-    "INVALID_MESSAGE",
-    "x" * 126,  # frames change their form at 126
-    "y" * 65_536,  # and at 65,536 bytes
-    "last",
-]
-
-
-def echo(text: str = "HI") -> dict[str, object]:
-    return {"type": "ECHO", "value": text}
-
-
-def create(name: str) -> dict[str, object]:
-    return {"type": "CREATE_GROUP", "value": name}
-
-
-def join(group_id: str) -> dict[str, object]:
-    return {"type": "JOIN_GROUP", "value": group_id}
-
-
-def leave(group_id: str) -> dict[str, object]:
-    return {"type": "LEAVE_GROUP", "value": group_id}
-
-
-def message(group_id: object, text: object = "HI") -> dict[str, object]:
-    value = {"groupId": group_id, "groupMessage": text}
-    return {"type": "MESSAGE_GROUP", "value": value}
-
-
-def group_message(group_id: str, text: str = "HI") -> dict[str, object]:
-    value = {"groupId": group_id, "groupMessage": text}
-    return {"type": "GROUP_MESSAGE", "value": value}
-
-
-def unavailable(group_id: str) -> dict[str, object]:
-    return {"type": "GROUP_UNAVAILABLE", "value": group_id}
-
-
-INVALID_MESSAGES = {
-    "empty": "",
-    "not JSON": "This is a test message",
-    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
-    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
-    "null": "null",
-    "a number": "1",
-    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
-    "a list": '[{"type": "ECHO", "value": "HI"}]',
-    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
-    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
-    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
-    "no type": '{"value": "HI"}',
-    "type a list": '{"type": ["ECHO"], "value": "HI"}',
-    "type in small letters": '{"type": "echo", "value": "HI"}',
-    "type with a space": '{"type": "ECHO ", "value": "HI"}',
-    "no value": '{"type": "ECHO"}',
-    "ECHO a number": '{"type": "ECHO", "value": 1}',
-    "ECHO true": '{"type": "ECHO", "value": true}',
-    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
-    "ECHO null": '{"type": "ECHO", "value": null}',
-    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
-    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
-    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
-    "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
-    "CREATE_GROUP no value": '{"type": "CREATE_GROUP"}',
-    "JOIN_GROUP null": '{"type": "JOIN_GROUP", "value": null}',
-    "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
-    "LEAVE_GROUP null": '{"type": "LEAVE_GROUP", "value": null}',
-    "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
-    "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupId": "X"}}',
-    "ECHO a group message": json.dumps({**message("X"), "type": "ECHO"}),
-    "group message a number": json.dumps(message("X", 1)),
-    "group id a number": json.dumps(message(1)),
-}
-INVALID = {"type": "INVALID_MESSAGE", "value": None}
-
-
-async def fence(client: TestWebSocket) -> None:
-    """Wait until the server, which answers in order, has dealt with all from `client`.
-
-    What others had made it send to `client` by then has come, too.
-    """
-    answer = echo(f"fence {next(NUMBERS)}")  # a text that occurs nowhere else
-    await client.send_json(answer)
-    await client.wait_for_message(answer)
-    client.messages.remove(answer)
-
-
-async def send(client: TestWebSocket, request: object) -> None:
-    """Send a request, and wait until the server has dealt with it."""
-    await client.send_json(request)
-    await fence(client)
-
-
-async def create_group(client: TestWebSocket, name: str = "A") -> str:
-    """Create a group, and return its id, which only the reply can tell."""
-    await send(client, create(name))
-    reply = client.messages.pop()
-    group_id = reply["value"]["groupId"]
-    value = {"groupId": group_id, "groupName": name}
-    assert reply == {"type": "GROUP_CREATED", "value": value}
-    return str(group_id)
-
-
-async def join_group(client: TestWebSocket, group_id: str, name: str = "A") -> None:
-    """Join a group, and see it confirmed."""
-    await send(client, join(group_id))
-    value = {"groupId": group_id, "groupName": name}
-    assert client.messages.pop() == {"type": "GROUP_JOINED", "value": value}
+LIMITS = Limits(message_size=2**20, name_length=2**20)  # room for the long texts
 
 
 @pytest.fixture(autouse=True)
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    return await start_server(aiohttp_server, PORT)
+    app = web.Application()
+    create_websocket_server(app, LIMITS)
+    options = {"keepalive_timeout": LIMITS.heartbeat}
+    return await start_server(aiohttp_server, app, PORT, **options)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:
     test_message = {"type": "ECHO", "value": "This is a test message"}
 
     # Create test client
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         # Send client message
         await client.send_json(test_message)
         await client.wait_for_message(test_message)
@@ -161,27 +62,27 @@ async def test_given_echo_times_3_server_sends_the_value_back_three_times() -> N
     test_message = {"type": "ECHO_TIMES_3", "value": "This is a test message"}
 
     # Create test client
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         # Send client message
         await client.send_json(test_message)
         await client.wait_for_message_count(3)
 
     # Perform assertions on the response
-    assert client.messages == [echo("This is a test message")] * 3
+    assert client.messages == [echo(test_message["value"])] * 3
 
 
 async def test_replies_go_to_their_client_in_order() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         for text in TEXTS:
-            await client3.send_json(echo(text))
+            await client3.send_json({"type": "ECHO", "value": text})
             await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
-            await client2.send_json(echo("once"))
+            await client2.send_json({"type": "ECHO", "value": "once"})
         await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
-        await client1.send_json(echo("and this"))
+        await client1.send_json({"type": "ECHO", "value": "and this"})
 
     assert client1.messages == [*[echo("only this")] * 3, echo("and this")]
     replies = [reply for text in TEXTS for reply in (text, text, text, "once")]
@@ -192,7 +93,7 @@ async def test_replies_go_to_their_client_in_order() -> None:
 async def test_binary_frame_with_json() -> None:
     request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
 
-    async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as client:
         await client.send_bytes(request.encode("utf-8"))
         await client.send_bytes(request.encode("utf-16"))
         await client.send_bytes(request.encode("latin-1"))
@@ -201,20 +102,20 @@ async def test_binary_frame_with_json() -> None:
         await client.send_bytes(request.encode("utf-8"))
 
     uebung = echo("Übung")
-    assert client.messages == [uebung, INVALID, INVALID, INVALID, uebung, uebung]
+    assert client.messages == [uebung, *[INVALID] * 3, uebung, uebung]
 
 
 @pytest.mark.parametrize(
     "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
 )
 async def test_invalid_message(invalid_message: str) -> None:
-    async with create_socket_client(PORT) as other:
-        async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
             for _ in range(3):
                 await client.send_str(invalid_message)
-                await client.send_json(echo("still here"))
+                await client.send_json({"type": "ECHO", "value": "still here"})
             await client.wait_for_message_count(6)
-        await other.send_json(echo("me too"))
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
     assert client.messages == [INVALID, echo("still here")] * 3
     assert other.messages == [echo("me too")]
@@ -225,83 +126,166 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
 
     # Create test clients
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         # Send client message
         await client1.send_json(test_message)
-        await client1.wait_for_message(echo("This is a test message"))
-        await client2.wait_for_message(echo("This is a test message"))
-        await client3.wait_for_message(echo("This is a test message"))
+        await client1.wait_for_message(echo(test_message["value"]))
+        await client2.wait_for_message(echo(test_message["value"]))
+        await client3.wait_for_message(echo(test_message["value"]))
 
     # Perform assertions on the responses
-    assert client1.messages == [echo("This is a test message")]
-    assert client2.messages == [echo("This is a test message")]
-    assert client3.messages == [echo("This is a test message")]
+    assert client1.messages == [echo(test_message["value"])]
+    assert client2.messages == [echo(test_message["value"])]
+    assert client3.messages == [echo(test_message["value"])]
 
 
 async def test_broadcast_to_whoever_is_connected() -> None:
-    async with create_socket_client(PORT) as client1:
+    async with create_socket_client(URL) as client1:
         for _ in range(2):
             async with (
-                create_socket_client(PORT) as client2,
-                create_socket_client(PORT) as client3,
+                create_socket_client(URL) as client2,
+                create_socket_client(URL) as client3,
             ):
-                await client3.send_json({"type": "ECHO_TIMES_3", "value": "for 3"})
+                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
                 for text in TEXTS:
-                    await client3.send_json({"type": "ECHO_TO_ALL", "value": text})
-                await client3.send_json(echo("for 3"))
-            # Client 3 leaves first: when it has left, all that it sent is dealt with.
-            assert client3.messages == [*map(echo, [*["for 3"] * 3, *TEXTS, "for 3"])]
-            assert client2.messages == [*map(echo, TEXTS)]
+                    await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
+                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await client2.settle()
+                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
+            heard = [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+            assert client2.messages == [*map(echo, heard)]
+            assert client3.messages == [*map(echo, [*TEXTS, "from 3"])]
         await client1.send_str("This is an invalid message")
         await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    assert client1.messages[: 2 * len(TEXTS)] == [*map(echo, TEXTS * 2)]
-    assert client1.messages[2 * len(TEXTS) :] == [INVALID, echo("for who is left")]
-
-
-def cut_off(client: ClientWebSocketResponse) -> None:
-    """End the connection without a close frame, as a crash of the client does."""
-    fileno = client.get_extra_info("socket").fileno()
-    with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
-        connection.shutdown(SHUT_RDWR)
+    news = [*map(echo, [*TEXTS, "from 3"])]
+    assert client1.messages == [*news, *news, INVALID, echo("for who is left")]
 
 
 async def test_broadcast_skips_disconnected_clients() -> None:
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (
-        create_socket_client(PORT) as client1,
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         # The server keeps no order: so some come before client2, and some after it.
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
-        async with create_socket_client(PORT) as client2:
+        async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
+            # The server hears of it all at once: the messages, and ten clients cut off.
             await client1.send_json(test_message)
-            # The server hears of it all at once: the message, and ten clients cut off.
+            await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
+            await vanishing_clients[0].ping()
             for client in vanishing_clients:
                 cut_off(client)
-            await client1.send_close()
-            await client1.wait_until(SocketState.CLOSED)
+            await client1.settle()
             await client2.send_json(test_message)
 
-    assert client1.messages == [echo("This is a test message")]
-    assert client2.messages == [echo("This is a test message")] * 2
+    assert client1.messages == [echo(test_message["value"])] * 2
+    assert client2.messages == [echo(test_message["value"])] * 2
+
+
+@pytest.mark.parametrize("audience", ["all", "group"])
+async def test_client_comes_while_a_broadcast_waits(
+    monkeypatch: pytest.MonkeyPatch, audience: str
+) -> None:
+    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+    send_str = web.WebSocketResponse.send_str
+
+    async def wait(socket: web.WebSocketResponse, text: str) -> None:
+        is_waiting.set()
+        await may_go_on.wait()
+        await send_str(socket, text)
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        group_id = await create_group(client1)
+        await join_group(client2, group_id)
+        request, heard = message(group_id), group_message(group_id)
+        if audience == "all":
+            request, heard = {"type": "ECHO_TO_ALL", "value": "HI"}, echo()
+
+        # From now on each send has to wait, as if the client's buffers were full.
+        monkeypatch.setattr(web.WebSocketResponse, "send_str", wait)
+        await client1.send_json(request)
+        await bounded(is_waiting.wait(), "the server to send")
+        async with create_socket_client(URL) as client3:
+            is_waiting.clear()
+            await client3.send_json(join(group_id))
+            await bounded(is_waiting.wait(), "the server to answer")
+            may_go_on.set()
+            await client1.settle()
+            await client1.send_json(request)
+
+    assert client1.messages == client2.messages == [heard, heard]
+
+
+def count_connections() -> int:
+    """Return how many connections the servers in this process have not forgotten."""
+    gc.collect()
+    return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
+
+
+async def test_server_forgets_clients_that_have_gone() -> None:
+    connections = count_connections()
+
+    async with (
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),
+        ClientSession() as session,
+    ):
+        group_id = await create_group(client1)
+        client2 = await session.ws_connect(URL)
+        await client2.send_json(join(group_id))
+        await client2.receive()
+        cut_off(client2)
+
+    async def forget() -> None:
+        while count_connections() > connections:
+            await asyncio.sleep(0.001)
+
+    await bounded(forget(), "the server to forget its clients")
+
+
+async def test_server_forgets_groups_without_members() -> None:
+    blocks = []
+
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for _ in range(5):
+            for _ in range(100):
+                group_id = await create_group(client1)
+                await join_group(client2, group_id)
+                await send(client1, leave(group_id))
+                await send(client2, leave(group_id))
+            client1.clear_messages()
+            client2.clear_messages()
+            gc.collect()
+            blocks.append(sys.getallocatedblocks())
+
+    # What is kept of 100 groups takes 100 blocks of memory at least. The first rounds
+    # take some for good: caches fill.
+    assert blocks[-1] - blocks[-2] < 50
 
 
 @pytest.mark.parametrize("group_id", ["", "A", "*", "x" * 43, "0", " <Å>\r\n\0"])
 async def test_unknown_group_is_unavailable(group_id: str) -> None:
-    async with create_socket_client(PORT) as other:
-        async with create_socket_client(PORT) as client:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
             for request in [join, leave, message] * 2:
                 await client.send_json(request(group_id))
             await client.wait_for_message_count(6)
-        await other.send_json(echo("me too"))
+        await other.send_json({"type": "ECHO", "value": "me too"})
 
     assert client.messages == [unavailable(group_id)] * 6
     assert other.messages == [echo("me too")]
@@ -310,11 +294,13 @@ async def test_unknown_group_is_unavailable(group_id: str) -> None:
 async def test_group_ids_are_distinct_and_hard_to_guess(
     aiohttp_server: AiohttpServer,
 ) -> None:
-    other_server = await start_server(aiohttp_server, 0)
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(other_server.port or 0) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(other_server.make_url("/ws")) as client3,
     ):
         clients = [client1, client2, client3] * 20
         names = ["A", "A", "B", "", "x" * 126, " <Å> "] * 10
@@ -331,8 +317,8 @@ async def test_group_ids_are_distinct_and_hard_to_guess(
 
 async def test_names_come_back_as_they_are() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
     ):
         for name in TEXTS:
             await join_group(client2, await create_group(client1, name), name)
@@ -341,9 +327,9 @@ async def test_names_come_back_as_they_are() -> None:
 async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
     # Create test clients
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
@@ -361,11 +347,11 @@ async def test_given_message_group_server_sends_it_to_members_once_only() -> Non
 
 async def test_members_of_two_groups() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
-        create_socket_client(PORT) as client4,
-        create_socket_client(PORT) as client5,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
+        create_socket_client(URL) as client5,
     ):
         group1 = await create_group(client1, "A")
         group2 = await create_group(client5, "A")
@@ -377,16 +363,16 @@ async def test_members_of_two_groups() -> None:
                 await send(client, message(group1, text))
             await send(client5, message(group2, text))
 
-    replies = [group_message(group1, text) for text in TEXTS for _ in range(4)]
-    assert client1.messages == client2.messages == replies
-    assert client3.messages == client4.messages == replies
+    heard = [group_message(group1, text) for text in TEXTS for _ in range(4)]
+    assert client1.messages == heard
+    assert client1.messages == client2.messages == client3.messages == client4.messages
     assert client5.messages == [group_message(group2, text) for text in TEXTS]
 
 
 async def test_member_of_several_groups() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
     ):
         groups = [await create_group(client1, name) for name in ("A", "B", "A")]
         for group_id, name in zip(groups[:2], "AB", strict=True):
@@ -404,16 +390,16 @@ async def test_member_of_several_groups() -> None:
 
 async def test_outsiders_are_refused_and_change_no_group() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         group1 = await create_group(client1, "A")
         group2 = await create_group(client2, "A")
 
         for client in [client2, client3] * 2:
             await send(client, message(group1, "from outside"))
-            await fence(client1)
+            await client1.settle()
             assert client1.messages == []
             await send(client, leave(group1))
             await send(client, join("A"))  # a name is no id
@@ -428,9 +414,9 @@ async def test_outsiders_are_refused_and_change_no_group() -> None:
 
 async def test_leave_one_group_and_come_back() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         group1 = await create_group(client1)
         group2 = await create_group(client1)
@@ -447,9 +433,8 @@ async def test_leave_one_group_and_come_back() -> None:
             await join_group(client1, group1)
             await send(client1, message(group1, "back"))
 
-    left = {"type": "GROUP_LEFT", "value": group1}
+    left, no = group_left(group1), unavailable(group1)
     still, back = group_message(group2, "still here"), group_message(group1, "back")
-    no = unavailable(group1)
     assert client1.messages == [left, no, no, still, back] * 2
     assert client2.messages == [group_message(group1, "without 1"), still, back] * 2
     assert client3.messages == client2.messages
@@ -457,9 +442,9 @@ async def test_leave_one_group_and_come_back() -> None:
 
 async def test_invalid_messages_about_a_group() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as outsider,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as outsider,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
@@ -488,21 +473,20 @@ async def test_invalid_messages_about_a_group() -> None:
 
 @pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])
 async def test_group_without_members_is_deleted(way: str) -> None:
-    async with create_socket_client(PORT) as client1:
-        with suppress(*[ConnectionError] if way == "vanishes" else []):
-            async with create_socket_client(PORT) as client2:
-                lasting = await create_group(client2, "lasting")
-                await join_group(client1, lasting, "lasting")
-                group_id = await create_group(client1)
-                await join_group(client2, group_id)
-                await send(client1, leave(group_id))
-                await join_group(client1, group_id)  # not empty, so it is there
-                await send(client1, leave(group_id))
-                if way == "leaves it":
-                    await send(client2, leave(group_id))
-                elif way == "vanishes":
-                    cut_off(client2)
-                    await client2.wait_until(SocketState.CLOSED)
+    async with create_socket_client(URL) as client1:
+        async with create_socket_client(URL) as client2:
+            lasting = await create_group(client2, "lasting")
+            await join_group(client1, lasting, "lasting")
+            group_id = await create_group(client1)
+            await join_group(client2, group_id)
+            await send(client1, leave(group_id))
+            await join_group(client1, group_id)  # not empty, so it is there
+            await send(client1, leave(group_id))
+            if way == "leaves it":
+                await send(client2, leave(group_id))
+            elif way == "vanishes":
+                cut_off(client2)
+                await client2.wait_for_close(1006)
 
         client1.clear_messages()
         for request in join, leave, message:
@@ -515,26 +499,60 @@ async def test_group_without_members_is_deleted(way: str) -> None:
     ]
 
 
+async def test_client_that_joins_and_goes_at_once() -> None:
+    async with create_socket_client(URL) as client1:
+        group_id = await create_group(client1)
+        async with create_socket_client(URL) as client2:
+            await client2.send_json(join(group_id))
+            await client2.close()
+        await send(client1, message(group_id))
+        await send(client1, leave(group_id))
+        await send(client1, join(group_id))
+
+    replies = [group_message(group_id), group_left(group_id), unavailable(group_id)]
+    assert client1.messages == replies
+    assert len(client2.messages) == 1
+
+
+async def test_last_member_leaves_as_another_joins() -> None:
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+    ):
+        for _ in range(5):
+            group_id = await create_group(client1)
+            await client2.send_json(join(group_id))
+            await client1.send_json(leave(group_id))
+            await client1.settle()
+            await client2.settle()
+            await send(client2, message(group_id))
+            is_member = unavailable(group_id) not in client2.messages
+            last = group_message(group_id) if is_member else unavailable(group_id)
+            assert client2.messages[-1] == last
+            client2.clear_messages()
+
+
 async def test_broadcast_to_members_and_others() -> None:
+    to_me = {"type": "ECHO", "value": "to me"}
     broadcast = {"type": "ECHO_TO_ALL", "value": "to all"}
 
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(PORT) as client2,
-        create_socket_client(PORT) as client3,
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
 
         for _ in range(2):
-            await send(client1, echo("to me"))
+            await send(client1, to_me)
             await send(client1, broadcast)
             await send(client2, broadcast)
-            await send(client3, echo("to me"))
+            await send(client3, to_me)
             await send(client3, broadcast)
         await send(client1, message(group_id))
 
-    to_me, to_all, to_group = echo("to me"), echo("to all"), group_message(group_id)
+    to_all, to_group = echo("to all"), group_message(group_id)
     assert client1.messages == [*[to_me, to_all, to_all, to_all] * 2, to_group]
     assert client2.messages == [*[to_all, to_all, to_all] * 2, to_group]
     assert client3.messages == [to_all, to_all, to_me, to_all] * 2
@@ -542,39 +560,41 @@ async def test_broadcast_to_members_and_others() -> None:
 
 async def test_message_skips_disconnected_members() -> None:
     async with (
-        create_socket_client(PORT) as client1,
-        asyncio.timeout(2),  # ws_connect alone would wait for minutes
+        create_socket_client(URL) as client1,
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
         ClientSession() as session,
     ):
         group_id = await create_group(client1)
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
-        async with create_socket_client(PORT) as client2:
+        async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
+            await join_group(client2, group_id)
             for client in vanishing_clients:
                 await client.send_json(join(group_id))
-            await join_group(client2, group_id)
+                await client.receive()
 
             await client1.send_json(message(group_id))
             for client in vanishing_clients:
                 cut_off(client)
-            await client1.send_close()
-            await client1.wait_until(SocketState.CLOSED)
+            await client1.settle()
             await client2.send_json(message(group_id))
 
-    assert client1.messages == [group_message(group_id)]
+    assert client1.messages == [group_message(group_id)] * 2
     assert client2.messages == [group_message(group_id)] * 2
 
 
 async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
-    other_server = await start_server(aiohttp_server, 0)
+    other_app = web.Application()
+    create_websocket_server(other_app)
+    other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
-        create_socket_client(PORT) as client1,
-        create_socket_client(other_server.port or 0) as client2,
+        create_socket_client(URL) as client1,
+        create_socket_client(other_server.make_url("/ws")) as client2,
     ):
         group_id = await create_group(client1)
         await send(client2, join(group_id))
-        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
         await send(client1, message(group_id))
+        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
 
     assert client1.messages == [group_message(group_id)]
     assert client2.messages == [unavailable(group_id), echo("HO")]

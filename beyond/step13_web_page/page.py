@@ -1,0 +1,60 @@
+"""The page: its files, and which pages may connect to the server."""
+
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+from aiohttp import web
+
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+}
+HEADERS = {
+    # The page may load its own script and style, and talk to its own server: no more.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'"
+    "; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    # A page that has opened this one cannot send it elsewhere.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # ask each time; the answer is usually 304
+}
+
+
+def add_routes(
+    app: web.Application,
+    handle_connection: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> None:
+    """Serve the page at `/`, and WebSocket connections at `/ws`."""
+    # Without `allow_head=False`, a HEAD request would be upgraded, too.
+    app.router.add_get("/ws", handle_connection, allow_head=False)
+    for path in FILES:
+        app.router.add_get(path, serve_file)
+
+
+async def serve_file(request: web.Request) -> web.FileResponse:
+    """Answer with one of the page's files, from this folder."""
+    name, content_type = FILES[request.path]
+    headers = HEADERS | {"Content-Type": f"{content_type}; charset=utf-8"}
+    return web.FileResponse(Path(__file__).with_name(name), headers=headers)
+
+
+def check_handshake(request: web.Request, origins: Collection[str]) -> None:
+    """Refuse a handshake that is malformed (400) or comes from a foreign page (403)."""
+    if not request.headers.get("Sec-WebSocket-Key", "").isascii():
+        raise web.HTTPBadRequest(text="Sec-WebSocket-Key must be ASCII.")
+    check_origin(request, origins)
+
+
+def check_origin(request: web.Request, origins: Collection[str]) -> None:
+    """Raise 403 unless the page is this server's own, or from one of `origins`.
+
+    A client that is not a browser sends no `Origin`. It may connect: it could send any.
+    """
+    try:
+        own_origin = str(request.url.origin())
+    except ValueError as error:  # such as that of `Host: :80`
+        raise web.HTTPBadRequest(text="The Host header names no host.") from error
+    if request.headers.get("Origin") not in (None, own_origin, *origins):
+        raise web.HTTPForbidden(text="Pages of this origin may not connect.")

@@ -1,0 +1,132 @@
+"""What the tests say to the server, and what they hear."""
+
+import json
+from functools import partial
+from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
+
+from aiohttp import ClientWebSocketResponse
+
+from . import utils
+from .utils import TestWebSocket
+
+TEXTS = [
+    "first",
+    "first",
+    "",
+    " <b>Cafe\u0301</b>\r\n\0🎉 ",
+    '{"type": "ECHO", "value": "HI"}',
+    "INVALID_MESSAGE",
+    "x" * 126,  # frames change their form at 126
+    "y" * 65_536,  # and at 65,536 bytes
+    "last",
+]
+
+
+def echo(text: str = "HI") -> dict[str, object]:
+    return {"type": "ECHO", "value": text}
+
+
+def create(name: str) -> dict[str, object]:
+    return {"type": "CREATE_GROUP", "value": name}
+
+
+def join(group_id: str) -> dict[str, object]:
+    return {"type": "JOIN_GROUP", "value": group_id}
+
+
+def leave(group_id: str) -> dict[str, object]:
+    return {"type": "LEAVE_GROUP", "value": group_id}
+
+
+def message(group_id: object, text: object = "HI") -> dict[str, object]:
+    value = {"groupId": group_id, "groupMessage": text}
+    return {"type": "MESSAGE_GROUP", "value": value}
+
+
+def group_message(group_id: str, text: str = "HI") -> dict[str, object]:
+    value = {"groupId": group_id, "groupMessage": text}
+    return {"type": "GROUP_MESSAGE", "value": value}
+
+
+def group_left(group_id: str) -> dict[str, object]:
+    return {"type": "GROUP_LEFT", "value": group_id}
+
+
+def unavailable(group_id: str) -> dict[str, object]:
+    return {"type": "GROUP_UNAVAILABLE", "value": group_id}
+
+
+INVALID_MESSAGES = {
+    "empty": "",
+    "not JSON": "This is a test message",
+    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
+    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
+    "null": "null",
+    "a number": "1",
+    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
+    "a list": '[{"type": "ECHO", "value": "HI"}]',
+    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
+    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
+    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
+    "no type": '{"value": "HI"}',
+    "type a list": '{"type": ["ECHO"], "value": "HI"}',
+    "type in small letters": '{"type": "echo", "value": "HI"}',
+    "type with a space": '{"type": "ECHO ", "value": "HI"}',
+    "no value": '{"type": "ECHO"}',
+    "ECHO a number": '{"type": "ECHO", "value": 1}',
+    "ECHO true": '{"type": "ECHO", "value": true}',
+    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
+    "ECHO null": '{"type": "ECHO", "value": null}',
+    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
+    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
+    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
+    "CREATE_GROUP a number": '{"type": "CREATE_GROUP", "value": 1}',
+    "CREATE_GROUP no value": '{"type": "CREATE_GROUP"}',
+    "JOIN_GROUP null": '{"type": "JOIN_GROUP", "value": null}',
+    "JOIN_GROUP a list": '{"type": "JOIN_GROUP", "value": []}',
+    "LEAVE_GROUP null": '{"type": "LEAVE_GROUP", "value": null}',
+    "MESSAGE_GROUP a string": '{"type": "MESSAGE_GROUP", "value": "X"}',
+    "no group message": '{"type": "MESSAGE_GROUP", "value": {"groupId": "X"}}',
+    "ECHO a group message": json.dumps({**message("X"), "type": "ECHO"}),
+    "group message a number": json.dumps(message("X", 1)),
+    "group id a number": json.dumps(message(1)),
+}
+INVALID = {"type": "INVALID_MESSAGE", "value": None}
+
+
+def decode(frame: str | bytes) -> object:
+    """Return the message in a text frame; a binary one stays bytes, and equals none."""
+    return json.loads(frame) if isinstance(frame, str) else frame
+
+
+create_socket_client = partial(utils.create_socket_client, decode=decode)
+
+
+async def send(client: TestWebSocket, request: object) -> None:
+    """Send a request, and wait until the server has dealt with it."""
+    await client.send_json(request)
+    await client.settle()
+
+
+async def create_group(client: TestWebSocket, name: str = "A") -> str:
+    """Create a group, and return its id, which only the reply can tell."""
+    await send(client, create(name))
+    reply = client.messages.pop()
+    group_id = reply["value"]["groupId"]
+    value = {"groupId": group_id, "groupName": name}
+    assert reply == {"type": "GROUP_CREATED", "value": value}
+    return str(group_id)
+
+
+async def join_group(client: TestWebSocket, group_id: str, name: str = "A") -> None:
+    """Join a group, and see it confirmed."""
+    await send(client, join(group_id))
+    value = {"groupId": group_id, "groupName": name}
+    assert client.messages.pop() == {"type": "GROUP_JOINED", "value": value}
+
+
+def cut_off(client: ClientWebSocketResponse) -> None:
+    """End the connection without a close frame, as a crash of the client does."""
+    fileno = client.get_extra_info("socket").fileno()
+    with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
+        connection.shutdown(SHUT_RDWR)

@@ -1,10 +1,22 @@
-"""Check what step 12's tests meet too seldom: a client of NATS that has stopped."""
+"""Check what step 12's tests meet too seldom, and what its witness is for."""
 
 import asyncio
 from importlib import import_module
+from typing import Any
 
-NatsBroker = import_module("beyond.step12_many_processes.broker").NatsBroker
-start_broker = import_module("beyond.step12_many_processes.processes").start_broker
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpServer
+
+step = "beyond.step12_many_processes"
+MemoryBroker: Any = import_module(f"{step}.broker").MemoryBroker
+NatsBroker = import_module(f"{step}.broker").NatsBroker
+start_broker = import_module(f"{step}.processes").start_broker
+DEFAULT_LIMITS = import_module(f"{step}.connection").DEFAULT_LIMITS
+Server = import_module(f"{step}.server").Server
+deliver = import_module(f"{step}.server").deliver
+talk = import_module(f"{step}.talk")
+utils = import_module(f"{step}.utils")
 
 
 async def test_no_client_that_has_stopped_reconnects() -> None:
@@ -21,3 +33,55 @@ async def test_no_client_that_has_stopped_reconnects() -> None:
     if reconnecting:
         _, endless = await asyncio.wait(reconnecting, timeout=5)
         assert not endless
+
+
+class SlowBroker(MemoryBroker):  # type: ignore[misc]
+    """A broker that takes 50 ms, as one far away, or a busy one, may do."""
+
+    async def publish(self, subject: str, message: str) -> None:
+        """Send a message later."""
+        asyncio.get_running_loop().call_later(0.05, self.send, subject, message)
+
+    def send(self, subject: str, message: str) -> None:
+        """Send it."""
+        self.sending = asyncio.create_task(super().publish(subject, message))
+
+
+async def start_servers(aiohttp_server: AiohttpServer, wrong: bool) -> list[str]:
+    """Start two servers; wrong ones give what the broker brings to all clients."""
+    peers: list[Any] = []
+    urls = []
+    for _ in range(2):
+        server = Server(DEFAULT_LIMITS, SlowBroker(peers))
+        if wrong:
+            server.groups.deliver = lambda _, data, s=server: deliver(s.clients, data)
+        app = web.Application()
+        app.cleanup_ctx.append(server.run_broker)
+        app.router.add_get("/", server.handle_connection)
+        test_server = await utils.start_server(aiohttp_server, app, 0)
+        urls.append(str(test_server.make_url("/")))
+    return urls
+
+
+@pytest.mark.parametrize("has_witness", [True, False])
+@pytest.mark.parametrize("wrong", [True, False])
+async def test_only_a_witness_notices_messages_to_outsiders(
+    aiohttp_server: AiohttpServer, wrong: bool, has_witness: bool
+) -> None:
+    url1, url2 = await start_servers(aiohttp_server, wrong)
+    group_message = talk.group_message
+
+    for _ in range(5):
+        async with (
+            talk.create_socket_client(url1) as client1,
+            talk.create_socket_client(url2) as witness,
+            talk.create_socket_client(url2) as silent_client,
+        ):
+            group_id = await talk.create_group(client1)
+            await talk.join_group(witness, group_id)
+            await talk.send(client1, talk.message(group_id))
+            if has_witness:
+                await witness.wait_for_message(group_message(group_id))
+
+        heard = [group_message(group_id)] if wrong and has_witness else []
+        assert silent_client.messages == heard

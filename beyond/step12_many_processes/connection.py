@@ -3,19 +3,18 @@
 import asyncio
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp.http import HttpProcessingError
 
 from .protocol import encode
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows sets no such limits
-    resource = None  # type: ignore[assignment]
 
 GRACE = 0.5  # seconds that a client gets to read what is left when it is closed
 RETRY_AFTER = "10"  # seconds, for a client that there is no room for
@@ -39,6 +38,10 @@ class Limits:
     hold `clients * backlog`.
     `heartbeat`: seconds of silence after which a client has to answer a ping, within
     half of them. Many proxies end connections that are silent for 60 seconds.
+    `messages`: messages that a client may send in any `per` seconds. People type less,
+    and a program that sends more takes the time of the others.
+    `grace`: seconds that a group without members stays when the last one's connection
+    was lost: a page that reloads, or a phone that changes its network, comes back.
     """
 
     clients: int = 1_000
@@ -47,6 +50,9 @@ class Limits:
     message_size: int = 16 * 1024
     backlog: int = 1024 * 1024
     heartbeat: float = 30
+    messages: int = 100
+    per: float = 10
+    grace: float = 30
 
 
 DEFAULT_LIMITS = Limits()
@@ -59,18 +65,17 @@ def allow_open_files(clients: int) -> None:
     is about to be refused. A process that has no file left for one logs an error, again
     and again.
     """
-    if resource is None:
-        return
     needed = 2 * clients + 100
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if resource.RLIM_INFINITY != soft < needed:
-        wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with suppress(OSError, ValueError):  # a system may allow less than it says
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if sys.platform != "win32":  # which has no such limit
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < needed:
-            problem = f"{clients} clients may need {needed} open files, not {soft}"
-            print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
+        if resource.RLIM_INFINITY != soft < needed:
+            wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+            with suppress(OSError, ValueError):  # a system may allow less than it says
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if soft < needed:
+                problem = f"{clients} clients may need {needed} open files, not {soft}"
+                print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
 
 
 def is_fault_of_ours(record: logging.LogRecord) -> bool:
@@ -94,11 +99,27 @@ class Connection(web.WebSocketResponse):
             raise ConnectionResetError("the client has gone")
         self.transport = request.transport
         self.backlog = limits.backlog
+        self.per = limits.per
+        self.times = deque[float](maxlen=limits.messages + 1)  # of the last messages
+        self.is_lost = True  # when it ends, unless somebody has closed it by right
 
     def check_backlog(self) -> None:
         """Cut the client off when it is too far behind: sending to it raises then."""
         if self.transport.get_write_buffer_size() > self.backlog:
             self.transport.abort()
+
+    def is_too_fast(self) -> bool:
+        """Count a message, and tell whether it is one too many for its time."""
+        now = asyncio.get_running_loop().time()
+        self.times.append(now)
+        return len(self.times) == self.times.maxlen and now - self.times[0] < self.per
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        """Receive a message; note whether it is a goodbye, or the client comes back."""
+        message = await super().receive(timeout)
+        if message.type is WSMsgType.CLOSE and message.data != WSCloseCode.GOING_AWAY:
+            self.is_lost = False
+        return message
 
     async def pong(self, message: bytes = b"") -> None:
         """Answer a ping: pings without end make a backlog, too."""

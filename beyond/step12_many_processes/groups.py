@@ -16,21 +16,28 @@ Client = TypeVar("Client")  # the groups do not care what it is
 class Groups(Generic[Client]):
     """The groups that have members here, and the clients that are in them.
 
-    A group exists as long as it has members. Names may repeat, ids do not.
-    While it has members here, this process subscribes to it at the broker.
+    A group exists as long as it has members, and `grace` seconds longer when the last
+    one's connection was lost. Names may repeat, ids do not.
+    While it has members here, or waits for them, this process subscribes to it at the
+    broker.
     """
 
     def __init__(
-        self, broker: Broker, deliver: Callable[[set[Client], bytes], Awaitable[None]]
+        self,
+        grace: float,
+        broker: Broker,
+        deliver: Callable[[set[Client], bytes], Awaitable[None]],
     ) -> None:
         """Begin without groups.
 
         `deliver` takes members, and what another process has published for them.
         """
+        self.grace = grace
         self.broker = broker
         self.deliver = deliver
         self.searches: dict[str, asyncio.Task[bool]] = {}  # under way, by ids
         self.unsubscribing: set[asyncio.Task[None]] = set()
+        self.timers: dict[str, asyncio.TimerHandle] = {}  # of groups without members
         self.names: dict[str, str] = {}  # of the groups, by their ids
         self.members_of: dict[str, set[Client]] = {}  # by the same ids
         self.groups_of: dict[Client, set[str]] = {}  # has the clients that are in one
@@ -91,6 +98,8 @@ class Groups(Generic[Client]):
 
     def join(self, client: Client, group_id: str) -> None:
         """Make a client a member of a group, if it is none yet."""
+        if timer := self.timers.pop(group_id, None):
+            timer.cancel()
         self.members_of[group_id].add(client)
         self.groups_of.setdefault(client, set()).add(group_id)
 
@@ -101,20 +110,33 @@ class Groups(Generic[Client]):
         """
         await self.broker.publish(f"groups.{group_id}", message)
 
-    def leave(self, client: Client, group_id: str) -> None:
-        """Take a member out of its group; the last one takes the group with it."""
+    def leave(self, client: Client, group_id: str, *, lost: bool = False) -> None:
+        """Take a member out of its group; the last one takes the group with it.
+
+        Unless its connection was lost: then the group stays for those who come back.
+        """
         self.members_of[group_id].remove(client)
         if not self.members_of[group_id]:
-            del self.members_of[group_id], self.names[group_id]
-            self.unsubscribe(group_id)
+            if lost and self.grace:
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(self.grace, self.delete, group_id)
+                self.timers[group_id] = timer
+            else:
+                self.delete(group_id)
         self.groups_of[client].remove(group_id)
         if not self.groups_of[client]:
             del self.groups_of[client]
 
-    def leave_all(self, client: Client) -> None:
+    def leave_all(self, client: Client, *, lost: bool) -> None:
         """Take a client that goes out of all its groups."""
         for group_id in list(self.groups_of.get(client, ())):
-            self.leave(client, group_id)
+            self.leave(client, group_id, lost=lost)
+
+    def delete(self, group_id: str) -> None:
+        """Delete a group that has no members any more."""
+        self.timers.pop(group_id, None)
+        del self.members_of[group_id], self.names[group_id]
+        self.unsubscribe(group_id)
 
     def unsubscribe(self, group_id: str) -> None:
         """Begin to take no part in a group any more."""

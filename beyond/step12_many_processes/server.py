@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from functools import partial
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.log import server_logger
 
 from .broker import Broker, MemoryBroker, NatsBroker, UnavailableError
@@ -45,7 +45,7 @@ class Server:
         self.limits = limits
         self.broker = broker
         self.clients: set[Connection] = set()
-        self.groups = Groups[Connection](broker, deliver)
+        self.groups = Groups[Connection](limits.grace, broker, deliver)
 
     async def run_broker(self, _: web.Application) -> AsyncIterator[None]:
         """Be connected to the other processes as long as the app runs."""
@@ -133,14 +133,18 @@ class Server:
         self.clients.add(socket)
         try:
             async for message in socket:
-                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                if socket.is_too_fast():
+                    socket.is_lost = False
+                    code = WSCloseCode.POLICY_VIOLATION
+                    await socket.close(code=code, message=b"too many messages")
+                elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self.answer(socket, parse(message.data))
                     await asyncio.sleep(0)  # the others' turn: no send waits
         except ConnectionError:
             pass  # the client has gone while it was being answered
         finally:
             self.clients.discard(socket)
-            self.groups.leave_all(socket)
+            self.groups.leave_all(socket, lost=socket.is_lost)
         return socket
 
 

@@ -7,6 +7,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from aiohttp import (
     WSServerHandshakeError,
     web,
 )
+from aiohttp.log import server_logger
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -69,8 +71,12 @@ def to_all(text: str) -> dict[str, object]:
 async def start(
     aiohttp_server: AiohttpServer, limits: Limits = DEFAULT_LIMITS
 ) -> TestServer:
-    """Start a server with `limits`, and the options that it has in production."""
+    """Start a server with `limits`, and the options that it has in production.
+
+    No test here is about time: there may be many messages at once.
+    """
     app = web.Application()
+    limits = replace(limits, per=0, grace=0)
     create_websocket_server(app, limits)
     options = {"keepalive_timeout": limits.heartbeat}
     return await start_server(aiohttp_server, app, PORT, **options)
@@ -97,11 +103,22 @@ def resume_reading(client: ClientWebSocketResponse) -> None:
         transport.resume_reading()
 
 
+def max_backlog(server: TestServer) -> int:
+    """Return how many bytes wait in this process for the client that reads least."""
+    assert server.runner
+    assert server.runner.server
+    transports = [handler.transport for handler in server.runner.server.connections]
+    return max(
+        transport.get_write_buffer_size() for transport in transports if transport
+    )
+
+
 async def test_client_that_reads_nothing_is_cut_off(
     aiohttp_server: AiohttpServer,
 ) -> None:
-    limits = Limits(message_size=LONG, backlog=2**16)
-    await start(aiohttp_server, limits)
+    limits = Limits(message_size=LONG, backlog=LONG)
+    server = await start(aiohttp_server, limits)
+    backlogs = []
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -113,6 +130,7 @@ async def test_client_that_reads_nothing_is_cut_off(
         stop_reading(bad_client)
         for text in LONG_TEXTS:
             await send(client1, to_all(text))
+            backlogs.append(max_backlog(server))
         await send(client2, leave(group_id))
         await send(client2, join(group_id))  # which has no members any more
         resume_reading(bad_client)
@@ -123,6 +141,7 @@ async def test_client_that_reads_nothing_is_cut_off(
     assert client2.messages == [*client1.messages, *replies]
     assert bad_client.messages == client1.messages[: len(bad_client.messages)]
     assert len(bad_client.messages) < len(LONG_TEXTS)
+    assert limits.backlog < max(backlogs) < limits.backlog + 2 * len(LONG_TEXTS[0])
 
 
 async def test_client_that_reads_none_of_its_own_echoes(
@@ -168,7 +187,8 @@ async def test_client_that_says_goodbye_and_does_not_read(
         for text in LONG_TEXTS[:60]:
             await bad_client.send_json(echo(text))
         await bad_client.send_close()
-        await bounded(see_a_connection_end(client), "the server to cut it off")
+        end = see_a_connection_end(client)
+        await bounded(end, "the server to cut it off", 2 * TIMEOUT)
         resume_reading(bad_client)
         await bad_client.wait_for_close(1006)
 
@@ -287,10 +307,34 @@ async def test_nothing_comes_after_leaving_a_group(
         assert client.messages == [*client1.messages[:heard], left]
 
 
+async def test_leaving_in_the_middle_of_a_broadcast(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    await start(aiohttp_server)
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(URL) as client2,
+        create_socket_client(URL) as client3,
+        create_socket_client(URL) as client4,
+    ):
+        group_id = await create_group(client1)
+        for _ in range(5):
+            for client in client2, client3, client4:
+                client.clear_messages()
+                await join_group(client, group_id)
+
+            await client1.send_json(message(group_id))
+            for client in client2, client3, client4:
+                await client.send_json(leave(group_id))
+            for client in client2, client3, client4:
+                await client.settle()
+                assert client.messages[-1] == group_left(group_id)
+
+
 async def test_client_that_answers_no_ping_is_cut_off(
     aiohttp_server: AiohttpServer,
 ) -> None:
-    heartbeat = 0.3
+    heartbeat = 0.5
     await start(aiohttp_server, Limits(heartbeat=heartbeat))
 
     async with (
@@ -320,10 +364,13 @@ async def test_message_too_large(aiohttp_server: AiohttpServer) -> None:
     async with create_socket_client(URL) as client:
         for _ in range(3):  # each has the place of the one before
             async with create_socket_client(URL) as bad_client:
+                group_id = await create_group(bad_client)
                 await send(bad_client, echo(largest_text))
                 await bad_client.send_json(echo(largest_text + "x"))
                 await bad_client.wait_for_close(1009)
             assert bad_client.messages == [echo(largest_text)]
+            await send(client, join(group_id))
+            assert client.messages.pop() == unavailable(group_id)
         await send(client, to_all("HI"))
 
     assert client.messages == [echo("HI")]
@@ -441,6 +488,19 @@ async def test_malformed_handshake(
     assert status == b"400"
 
 
+def test_errors_of_ours_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    create_websocket_server(web.Application())
+
+    server_logger.error("without an exception")
+    server_logger.error("with one", exc_info=RuntimeError("ours"))
+
+    assert [record.message for record in caplog.records] == [
+        "without an exception",
+        "with one",
+    ]
+    caplog.clear()  # for no_server_errors
+
+
 async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
     await start(aiohttp_server, Limits(groups=2))
     async with (
@@ -508,24 +568,24 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
     limits = Limits(message_size=LONG, backlog=2**24)
     server = await start(aiohttp_server, limits)
     async with AsyncExitStack() as stack:
-        connecting = [create_socket_client(URL) for _ in range(100)]
+        connecting = [create_socket_client(URL) for _ in range(50)]
         clients = [await stack.enter_async_context(client) for client in connecting]
-        for client in clients[:3]:
+        for client in clients[:5]:
             stop_reading(client)
             for text in LONG_TEXTS[:60]:
                 await client.send_json(echo(text))
             await client.send_json(to_all("HI"))
-        for client in clients[3:]:
-            await client.wait_for_message_count(3)
+        for client in clients[5:]:
+            await client.wait_for_message_count(5, 5 * TIMEOUT)  # and 30 MB
 
-        await bounded(server.close(), "the server to stop")
-        for client in clients[3:]:
+        await bounded(server.close(), "the server to stop", 2 * TIMEOUT)
+        for client in clients[5:]:
             await client.wait_for_close(1001)
-        for client in clients[:3]:
+        for client in clients[:5]:
             resume_reading(client)
             await client.wait_for_close(1006)
 
-    assert [client.messages for client in clients[3:]] == [[echo("HI")] * 3] * 97
+    assert [client.messages for client in clients[5:]] == [[echo("HI")] * 5] * 45
 
 
 async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> None:

@@ -1,91 +1,190 @@
 // What a person does becomes requests; what the server says is shown.
 
-const FIRST_PAUSE = 500; // milliseconds between a lost connection and the next attempt,
-const LONGEST_PAUSE = 30_000; // which grow, so that a server in trouble is left in peace
-const PROVEN = 10_000; // milliseconds after which a connection counts as a good one
-const KEPT = 1000; // messages on the page
+// Milliseconds:
+const FIRST_PAUSE = 500; // from a lost connection to the next attempt; the pauses grow,
+const LONGEST_PAUSE = 30_000; // so that a server in trouble is left in peace
+const PROVEN = 10_000; // a connection that lasts this long makes the pause short again
+const SILENCE = 20_000; // after it the page asks whether the server is still there
+const ANSWER = 10_000; // the longest wait for an answer, or for a connection
+const PATIENCE = 8_000; // how long the page tries to get back into its group,
+const RETRY = 1_000; // and how often
+
+const KEPT = 1000; // lines in the conversation
+// Without the characters that reverse text: with them, a link can look like another.
+const LINK = /https?:\/\/[^\s\p{Cf}<>"]*[^\s\p{Cf}<>"'.,:;!?)\]}]/giu;
+const VISIBLE = /[^\s\p{Cc}\p{Cf}]/u; // what makes a text more than blank
+const NOTES = {
+  said: "", // by others
+  unheard: "You, sending",
+  own: "You",
+  lost: "You, perhaps not delivered",
+  refused: "You, not delivered",
+};
 
 const $ = (id) => document.getElementById(id);
+const timers = {};
+const me = crypto.getRandomValues(new Uint32Array(4)).join("-"); // nobody can guess it
 
-let socket;
-let timer;
+let socket = null;
+let openedAt = Infinity;
+let attemptAt = 0;
 let pause = FIRST_PAUSE;
-let wish = null; // the request that leads into a group: sent on every new connection
+let pending = []; // the requests that this connection has not answered yet, in order
+let fences = 0;
+
+let wish = null; // the request for the group to be in: sent on every new connection
 let group = null; // the id of the group that the page is in
-let isMember = false; // by this connection, too: the server has confirmed it
-let unheard = []; // texts that this connection has sent, and that have not come back
-let lost = []; // those of connections before: perhaps nobody heard them
+let isMember = false; // in that group, by this connection
+let rejoinUntil = 0;
+let name = ""; // of the group
+let conversation = null; // the id of the group whose messages are on the page
+let heardAt = null; // when the server last sent something
+let missingSince = null;
+let unread = 0;
+
+// The connection
 
 function connect() {
-  clearTimeout(timer);
+  if (socket) abandon();
+  $("next").textContent = "Connecting …";
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/ws`);
-  let opened = Infinity;
-
-  socket.onopen = () => {
-    opened = performance.now();
-    showStatus("connected");
-    if (wish) send(wish);
-  };
-
+  socket.onopen = open;
   socket.onmessage = ({ data }) => receive(data);
-
-  socket.onclose = () => {
-    isMember = false;
-    lost.push(...unheard.splice(0));
-    showStatus("disconnected");
-    if (performance.now() - opened > PROVEN) pause = FIRST_PAUSE;
-    // Jitter: when a server comes back, not all pages come in the same moment.
-    timer = setTimeout(connect, pause * (0.5 + Math.random() / 2));
-    pause = Math.min(2 * pause, LONGEST_PAUSE);
-  };
+  socket.onclose = lose;
+  setTimer("answer", lose, ANSWER);
 }
 
-function connectNow() {
-  if (socket.readyState === WebSocket.CLOSED && !document.hidden) connect();
+function open() {
+  stopTimers();
+  openedAt = performance.now();
+  rejoinUntil = openedAt + PATIENCE;
+  setTimer("silence", ask, SILENCE);
+  showStatus("connected");
+  if (wish) send(wish);
 }
 
-function send(request) {
-  const isOpen = socket.readyState === WebSocket.OPEN;
-  if (isOpen) socket.send(JSON.stringify(request));
-  return isOpen;
+function lose() {
+  abandon();
+  if (performance.now() - openedAt > PROVEN) pause = FIRST_PAUSE;
+  openedAt = Infinity;
+  if (isMember) missingSince = heardAt;
+  isMember = false;
+  for (const { item } of pending.splice(0)) if (item) mark(item, "lost");
+  showStatus("disconnected");
+  // Jitter: when a server comes back, its pages do not all connect at the same moment.
+  attemptAt = performance.now() + pause * (0.5 + Math.random() / 2);
+  pause = Math.min(2 * pause, LONGEST_PAUSE);
+  countDown();
+}
+
+// A dead connection does not say that it is closed, or says so much later.
+function abandon() {
+  socket.onopen = socket.onmessage = socket.onclose = null;
+  socket.close();
+  stopTimers();
+}
+
+function countDown() {
+  const left = Math.ceil(attemptAt - performance.now());
+  if (left <= 0) {
+    connect();
+    return;
+  }
+  $("next").textContent = `Trying again in ${Math.ceil(left / 1000)} s`;
+  setTimer("attempt", countDown, left % 1000 || 1000);
+}
+
+function lookAfterConnection() {
+  if (document.hidden) return;
+  unread = 0;
+  showTitle();
+  if (timers.attempt) connect();
+  else if (socket.readyState === WebSocket.OPEN) ask();
+}
+
+function setTimer(key, act, delay) {
+  clearTimeout(timers[key]);
+  timers[key] = setTimeout(act, delay);
+}
+
+function stopTimers() {
+  for (const key of Object.keys(timers)) {
+    clearTimeout(timers[key]);
+    delete timers[key];
+  }
+}
+
+// Requests, and what answers them
+
+function send(request, item = null) {
+  socket.send(JSON.stringify(request));
+  pending.push({ ...request, item });
+  if (pending.length === 1) setTimer("answer", lose, ANSWER);
+}
+
+function sendIfOpen(request) {
+  if (socket.readyState === WebSocket.OPEN) send(request);
+}
+
+// An ECHO that nobody else sees: its answer says that the server is there, and has dealt
+// with all that this page sent before.
+function ask() {
+  send({ type: "ECHO", value: `${me} ${++fences}` });
+}
+
+// The server answers in order, so whatever answers, answers the oldest request.
+function takeRequest(fits) {
+  if (!pending.length || !fits(pending[0])) return null;
+  const request = pending.shift();
+  clearTimeout(timers.answer);
+  if (pending.length) setTimer("answer", lose, ANSWER);
+  return request;
+}
+
+function isSame(request, other) {
+  return request?.type === other?.type && request?.value === other?.value;
 }
 
 function receive(data) {
-  let type, value;
-  try {
-    ({ type, value } = JSON.parse(data));
-  } catch {
-    return; // not JSON, or null
+  heardAt = new Date();
+  setTimer("silence", ask, SILENCE);
+  const { type, value } = parse(data);
+  switch (type) {
+    case "ECHO":
+      takeRequest((request) => isSame(request, { type, value }));
+      break;
+    case "GROUP_LEFT":
+      takeRequest((request) => isSame(request, { type: "LEAVE_GROUP", value }));
+      break;
+    case "GROUP_MESSAGE":
+      receiveMessage(value ?? {});
+      break;
+    case "GROUP_CREATED":
+      receiveGroup("CREATE_GROUP", value ?? {});
+      break;
+    case "GROUP_JOINED":
+      receiveGroup("JOIN_GROUP", value ?? {});
+      break;
+    case "GROUP_UNAVAILABLE":
+      refuse(
+        takeRequest((request) => (request.value.groupId ?? request.value) === value),
+        "The group cannot be reached at the moment.",
+      );
+      break;
+    case "INVALID_MESSAGE":
+      refuse(
+        takeRequest(() => true),
+        "The server did not accept this message.",
+      );
   }
-  const { groupId, groupName, groupMessage } = value ?? {};
+}
 
-  if (type === "GROUP_MESSAGE") {
-    if (!isText(groupId, groupMessage) || groupId !== group) return;
-    hear(groupMessage);
-  } else if (type === "GROUP_CREATED" || type === "GROUP_JOINED") {
-    if (!isText(groupId, groupName)) return;
-    if (isWished(type, groupId)) enter(groupId, groupName);
-    else send({ type: "LEAVE_GROUP", value: groupId }); // a wish of before
-  } else if (type === "GROUP_UNAVAILABLE") {
-    if (!isText(value) || value !== wish?.value) return;
-    if (isMember) {
-      lost.push(...unheard.splice(0, 1)); // the server answers in order
-      tell(`The group is out of reach for the moment. ${takeLost()}`);
-      return;
-    }
-    history.replaceState(null, "", location.pathname);
-    if (value === group) {
-      lost.push(...unheard);
-      stayOutside(`This group is gone: nobody was left in it. ${takeLost()}`);
-    } else if (wish.type === "JOIN_GROUP") {
-      stayOutside("There is no such group, or not any more.");
-    } else {
-      stayOutside("The server does not make this group.");
-    }
-  } else if (type === "INVALID_MESSAGE") {
-    if (group === null) wish = null;
-    tell("The server did not understand this.");
+function parse(data) {
+  try {
+    return JSON.parse(data) ?? {};
+  } catch {
+    return {};
   }
 }
 
@@ -93,49 +192,85 @@ function isText(...values) {
   return values.every((value) => typeof value === "string");
 }
 
-function isWished(type, groupId) {
-  if (type === "GROUP_CREATED") return wish?.type === "CREATE_GROUP";
-  return wish?.type === "JOIN_GROUP" && wish.value === groupId;
+function receiveMessage({ groupId, groupMessage }) {
+  if (!isText(groupId, groupMessage)) return;
+  const request = takeRequest(
+    ({ item, value }) =>
+      item && value.groupId === groupId && value.groupMessage === groupMessage,
+  );
+  if (request) mark(request.item, "own");
+  else if (groupId === group) hear(groupMessage);
 }
 
+function receiveGroup(type, { groupId, groupName }) {
+  if (!isText(groupId, groupName)) return;
+  const request = takeRequest(
+    (request) =>
+      request.type === type && (type === "CREATE_GROUP" || request.value === groupId),
+  );
+  if (!request) return;
+  if (isSame(request, wish)) enter(groupId, groupName);
+  else send({ type: "LEAVE_GROUP", value: groupId }); // no longer wanted
+}
+
+function refuse(request, reason) {
+  if (request?.item) {
+    mark(request.item, "refused");
+    tell(reason);
+  } else if (!request || !isSame(request, wish) || isMember) {
+    return; // nothing that the page still waits for
+  } else if (request.type === "CREATE_GROUP") {
+    stayOutside("The server refused to create this group.");
+  } else if (request.value !== group) {
+    stayOutside("This group does not exist, or cannot be reached at the moment.");
+  } else if (performance.now() < rejoinUntil) {
+    tell("The group cannot be reached. Trying again …");
+    setTimer("rejoin", () => sendIfOpen(wish), RETRY);
+  } else {
+    stayOutside("This group is gone, or cannot be reached at the moment.");
+  }
+}
+
+// In a group, and outside
+
 function want(request) {
+  if (isSame(request, wish)) return; // asked twice
   wish = request;
-  const isLost = !send(wish) && $("status").textContent === "disconnected";
-  tell(isLost ? "This has to wait for the connection." : "");
+  sendIfOpen(wish);
+  tell(socket.readyState === WebSocket.OPEN ? "" : "Waiting for the connection.");
 }
 
 function enter(groupId, groupName) {
   if (isMember && groupId === group) return; // asked twice
-  isMember = true;
-  if (groupId === group) {
-    tell(`Back again. What was said in the meantime is missing here. ${takeLost()}`);
-    return;
-  }
+  const wasOutside = group === null;
   group = groupId;
+  name = groupName.trim() || "No name";
+  isMember = true;
   wish = { type: "JOIN_GROUP", value: groupId };
+  tell("");
+  if (conversation === groupId) addGap();
+  else startConversation(groupId);
+  showForms();
+  if (!wasOutside) return;
   if (location.hash !== `#${groupId}`) history.pushState(null, "", `#${groupId}`);
-  document.title = $("title").textContent = groupName.trim() || "No name";
-  $("messages").replaceChildren();
   $("create").reset();
   $("join").reset();
-  tell("");
-  showForms();
   $("message").focus();
 }
 
 function leave() {
-  if (group !== null) send({ type: "LEAVE_GROUP", value: group });
-  $("messages").replaceChildren();
+  if (group !== null) sendIfOpen({ type: "LEAVE_GROUP", value: group });
+  startConversation(null);
   stayOutside("");
 }
 
+// What made the page leave may pass: its address, and the group's id, stay.
 function stayOutside(reason) {
   const wasInside = group !== null;
+  if (reason && wish?.type === "JOIN_GROUP") $("id").value = wish.value;
+  clearTimeout(timers.rejoin);
   isMember = false;
   group = wish = null;
-  unheard = [];
-  lost = [];
-  document.title = "Groups";
   tell(reason);
   showForms();
   if (wasInside) $("name").focus(); // what had the focus may be hidden now
@@ -144,29 +279,122 @@ function stayOutside(reason) {
 function showForms() {
   $("outside").hidden = group !== null;
   $("group").hidden = $("send").hidden = group === null;
+  $("log").hidden = conversation === null;
+  $("title").textContent = group === null ? "Groups" : name;
+  showTitle();
 }
 
-function hear(text) {
-  const item = document.createElement("li");
-  item.textContent = text; // text, never HTML
-  $("messages").append(item);
-  if ($("messages").childElementCount > KEPT) $("messages").firstChild.remove();
-  if (unheard.includes(text)) unheard.splice(unheard.indexOf(text), 1);
-}
-
-function takeLost() {
-  return lost.length ? `Perhaps not delivered: ${lost.splice(0).join(" / ")}` : "";
+function showTitle() {
+  document.title = (unread ? `(${unread}) ` : "") + $("title").textContent;
 }
 
 function showStatus(status) {
+  const isOffline = status === "disconnected";
+  if (!isOffline && document.activeElement === $("retry")) {
+    $(group === null ? "name" : "message").focus(); // the button is about to go
+  }
   $("status").textContent = $("status").className = status;
+  $("offline").hidden = !isOffline;
 }
 
 function tell(text) {
   $("notice").textContent = text;
 }
 
-// The address is a wish, too: `/#<group id>` joins a group, and going back leaves it.
+// The conversation
+
+function startConversation(groupId) {
+  conversation = groupId;
+  missingSince = null;
+  unread = 0;
+  $("messages").replaceChildren();
+  $("send").reset(); // a draft was meant for the group before
+}
+
+function hear(text) {
+  // What this page has sent, and not heard yet, comes after it for everybody.
+  addLine(makeMessage(text, "said"), $("messages").querySelector(".unheard"));
+  if (!document.hidden) return;
+  unread += 1;
+  showTitle();
+}
+
+function addLine(item, next = null) {
+  $("messages").insertBefore(item, next);
+  if ($("messages").childElementCount > KEPT) $("messages").firstChild.remove();
+}
+
+function addGap() {
+  const times = [missingSince, new Date()].map((date) => date.toLocaleTimeString());
+  const item = document.createElement("li");
+  item.className = "gap";
+  item.textContent = `Messages between ${times.join(" and ")} may be missing here.`;
+  addLine(item);
+}
+
+function makeMessage(text, state) {
+  const item = document.createElement("li");
+  const words = document.createElement("p");
+  words.dir = "auto";
+  words.append(...withLinks(text)); // text, never HTML
+  const note = document.createElement("small");
+  note.append(document.createElement("span"), " ", makeTime(new Date()));
+  item.append(words, note);
+  mark(item, state);
+  return item;
+}
+
+function mark(item, state) {
+  item.className = state;
+  item.querySelector("span").textContent = NOTES[state];
+}
+
+function makeTime(date) {
+  const time = document.createElement("time");
+  time.dateTime = date.toISOString();
+  time.textContent = date.toLocaleTimeString([], { timeStyle: "short" });
+  return time;
+}
+
+function withLinks(text) {
+  const parts = [];
+  let end = 0;
+  for (const { 0: url, index } of text.matchAll(LINK)) {
+    parts.push(text.slice(end, index), makeLink(url));
+    end = index + url.length;
+  }
+  return [...parts, text.slice(end)];
+}
+
+function makeLink(url) {
+  const link = document.createElement("a");
+  link.href = link.textContent = url;
+  link.rel = "noopener noreferrer";
+  link.target = "_blank";
+  return link;
+}
+
+function say() {
+  const text = $("message").value;
+  $("message").focus();
+  if (!VISIBLE.test(text)) return;
+  if (!isMember || socket.readyState !== WebSocket.OPEN) {
+    tell("Not sent: there is no connection to the group.");
+    return;
+  }
+  ask(); // an equal text that comes before the answer is somebody else's
+  const item = makeMessage(text, "unheard");
+  addLine(item);
+  const value = { groupId: group, groupMessage: text };
+  send({ type: "MESSAGE_GROUP", value }, item);
+  tell("");
+  $("send").reset();
+  $("log").scrollTop = 0; // the end
+}
+
+// What a person does
+
+// The address `/#<group id>` joins a group, too, and going back leaves it.
 function followAddress() {
   const groupId = location.hash.slice(1);
   if (groupId === group) return;
@@ -188,18 +416,13 @@ onSubmit("join", () => {
   want({ type: "JOIN_GROUP", value: groupId });
 });
 
-onSubmit("send", () => {
-  const text = $("message").value;
-  if (!text) return;
-  const value = { groupId: group, groupMessage: text };
-  if (send({ type: "MESSAGE_GROUP", value })) {
-    unheard.push(text);
-    $("send").reset();
-    tell("");
-  } else {
-    tell("Not sent: there is no connection.");
-  }
-  $("message").focus();
+onSubmit("send", say);
+
+$("message").addEventListener("keydown", (event) => {
+  // While a word is being composed, as in Japanese, Enter ends the word.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("send").requestSubmit();
 });
 
 $("leave").addEventListener("click", () => {
@@ -210,15 +433,16 @@ $("leave").addEventListener("click", () => {
 $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(location.href); // only by https, or on localhost
-    tell("The link is copied. Whoever has it can join.");
+    tell("Link copied. Anyone who has it can join.");
   } catch {
-    tell(`Whoever has this link can join: ${location.href}`);
+    tell(`Anyone who has this link can join: ${location.href}`);
   }
 });
 
+$("retry").addEventListener("click", connect);
 window.addEventListener("hashchange", followAddress);
-window.addEventListener("online", connectNow);
-document.addEventListener("visibilitychange", connectNow);
+window.addEventListener("online", lookAfterConnection);
+document.addEventListener("visibilitychange", lookAfterConnection);
 
 connect();
 followAddress();

@@ -322,13 +322,14 @@ async def find_fault(
     There is one for each of `brokers`. The report is empty if nothing is wrong, and
     the conversation ends within `timeout` seconds.
     """
+    limits = Limits(message_size=2**20, per=0, grace=0)
     servers = []
     log = io.StringIO()
     logger = logging.Logger("server")
     logger.addHandler(logging.StreamHandler(log))
     for broker in brokers:
         app = web.Application()
-        create_websocket_server(app, Limits(message_size=2**20), broker)
+        create_websocket_server(app, limits, broker)
         server = TestServer(app)
         await server.start_server(shutdown_timeout=0.05, logger=logger)
         server.handler.handler_cancellation = False  # as in production
@@ -375,7 +376,10 @@ def check(
     *stretches: st.SearchStrategy[Lines],
     new_brokers: NewBrokers = lambda: [MemoryBroker()],
 ) -> None:
-    """Fail with a conversation that goes wrong, if Hypothesis thinks up one."""
+    """Fail with a conversation that goes wrong, if Hypothesis thinks up one.
+
+    Each conversation has an event loop of its own, so this runs in a thread.
+    """
     fault = ""
 
     @settings(
@@ -400,20 +404,23 @@ def check(
             raise pytest.fail.Exception(fault, pytrace=False) from None
 
 
-def test_requests_one_by_one() -> None:
+async def test_requests_one_by_one() -> None:
     deeds = COMING_AND_GOING + REQUESTS
-    check(lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
+    await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
 
 
-def test_requests_at_once() -> None:
+async def test_requests_at_once() -> None:
     deeds = [Deed("vanishes")] * 15 + REQUESTS
-    check(lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3))
+    await asyncio.to_thread(
+        check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+    )
 
 
-def test_requests_to_two_servers(new_broker: BrokerFactory) -> None:
+async def test_requests_to_two_servers(new_broker: BrokerFactory) -> None:
     deeds = [Deed("comes")] * 50 + REQUESTS  # a group may outlive who goes by a moment
     witnesses = [(n, Deed("comes")) for n in (1, 2)]  # one on each server
-    check(
+    await asyncio.to_thread(
+        check,
         lines(deeds, 40).map(lambda lines: witnesses + lines),
         st.just([]),
         lines(REQUESTS, 3),

@@ -67,7 +67,7 @@ async def start_server(
     one line. The article's `startServer`.
     """
     # A server that stops waits for its clients, by default for 2 x 60 seconds.
-    options = {"shutdown_timeout": 0.1, **options}
+    options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
@@ -322,8 +322,7 @@ async def create_socket_client(
         try:
             await client.settle()
             yield client
-            for other in open_clients.copy():
-                await other.settle()
+            await asyncio.gather(*[other.settle() for other in open_clients])
             await client.close()
             client.check_ending()
         except BaseException as error:  # pytest.fail() is no Exception

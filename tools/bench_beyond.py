@@ -14,8 +14,8 @@ from functools import partial
 
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, web
 from step9_group_ids.server import create_websocket_server as create_step9
-from step9_group_ids.test_server import create, leave
-from step10_bad_clients.server import Limits
+from step9_group_ids.talk import create, leave
+from step10_bad_clients.connection import Limits
 from step10_bad_clients.server import create_websocket_server as create_step10
 from step12_many_processes.processes import start_broker, start_process
 from step12_many_processes.talk import join, message

@@ -99,9 +99,9 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
 
 
 async def start(aiohttp_server: AiohttpServer) -> TestServer:
-    """Start a server with the page."""
+    """Start a server with the page, to which a test may say as much as it likes."""
     app = web.Application()
-    create_websocket_server(app)
+    create_websocket_server(app, Limits(per=0))
     return await start_server(aiohttp_server, app, PORT)
 
 

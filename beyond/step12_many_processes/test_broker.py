@@ -39,9 +39,7 @@ from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-LIMITS = Limits(
-    groups=1000, message_size=2**20, name_length=2**20, per=0, grace=0
-)
+LIMITS = Limits(groups=1000, message_size=2**20, name_length=2**20, per=0, grace=0)
 BAD_IDS = ["", "*", ">", "a.b", "x" * 42, "*" * 43, "x" * 43 + "\n", "x " * 21 + "x"]
 
 

@@ -64,7 +64,8 @@ def main() -> None:
     cores = range(os.cpu_count() or 1)
     ports = [first_port + core if first_port else 0 for core in cores]
     check_ports(ports)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same as Ctrl-C
+    for number in signal.SIGINT, signal.SIGTERM:  # a script may have Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         broker = start_broker()
         stack.callback(broker.process.kill)

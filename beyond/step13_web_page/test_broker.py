@@ -231,7 +231,7 @@ async def test_message_right_after_joining(url2: str) -> None:
         create_socket_client(URL) as client1,
         create_socket_client(url2) as client2,
     ):
-        group_ids = [await create_group(client1) for _ in range(200)]
+        group_ids = [await create_group(client1) for _ in range(100)]
         for count, group_id in enumerate(group_ids, 1):
             await client2.send_json(join(group_id))
             await client2.wait_for_message_count(count)

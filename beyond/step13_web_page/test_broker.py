@@ -451,8 +451,9 @@ async def test_clients_that_join_while_the_broker_is_stuck(
             for client in clients:
                 await client.send_json(join(group_id))
             # It takes half a second for all of them, not for one after the other.
+            no = unavailable(group_id)
+            await asyncio.gather(*[client.wait_for_message(no) for client in clients])
             for client in clients:
-                await client.wait_for_message(unavailable(group_id))
                 client.clear_messages()
             nats.send_signal(signal.SIGCONT)
             for client in clients:
@@ -503,6 +504,28 @@ async def test_broker_that_reads_nothing(
     assert heard == [*told, *refusals, echo("whoever is here")]
     assert client1.messages == [after]
     assert client2.messages == [*told, after]
+
+
+async def test_subscriptions_end_while_the_broker_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{NatsBroker.__module__}.BACKLOG", 2**22)
+    subjects = [f"{number}" for number in range(1100)]
+    with start_broker() as nats:
+        broker = NatsBroker(f"nats://127.0.0.1:{nats.port}")
+        async with connect(broker):
+            for subject in subjects:
+                await broker.subscribe(subject, asyncio.Queue[bytes]().put)
+            nats.send_signal(signal.SIGSTOP)
+            with pytest.raises(UnavailableError):
+                for _ in range(100):
+                    await broker.publish("A", "x" * 500_000)
+                    await asyncio.sleep(0)  # nats-py's turn to send it
+
+            ending = [broker.unsubscribe(subject) for subject in subjects]
+            await bounded(asyncio.gather(*ending), "the subscriptions to end")
+            nats.send_signal(signal.SIGCONT)
+            await broker.settle()
 
 
 def find_handlers() -> set[asyncio.Task[object]]:

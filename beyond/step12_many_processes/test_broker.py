@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from .broker import Broker, NatsBroker, UnavailableError
+from .broker import Broker, MemoryBroker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .connection import Limits
+from .groups import Groups
 from .processes import start_broker
 from .server import create_websocket_server
 from .talk import (
@@ -68,6 +69,10 @@ async def connect(*brokers: Broker) -> AsyncIterator[None]:
             await broker.start()
             stack.push_async_callback(broker.stop)
         yield
+
+
+async def drop(_members: set[str], _data: bytes) -> None:
+    """Deliver nothing."""
 
 
 async def test_publish_to_others_in_order(new_broker: BrokerFactory) -> None:
@@ -263,6 +268,57 @@ async def test_join_while_the_last_member_leaves(
             last = group_message(group_id) if is_member else unavailable(group_id)
             assert client2.messages.pop() == last
             await send(client2, leave(group_id))
+
+
+class SlowBroker(MemoryBroker):
+    """A broker that needs a moment to end a subscription."""
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End a subscription, 50 ms later."""
+        await asyncio.sleep(0.05)
+        await super().unsubscribe(subject)
+
+
+async def test_group_has_ended_when_its_last_member_hears_that_it_left(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    peers: list[MemoryBroker] = []
+    url2 = await start(aiohttp_server, LIMITS, SlowBroker(peers), SlowBroker(peers))
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+    ):
+        group_id = await create_group(client1)
+        await client1.send_json(leave(group_id))
+        await client1.wait_for_message(group_left(group_id))
+        await send(client2, join(group_id))
+
+    assert client2.messages == [unavailable(group_id)]
+
+
+async def visit(groups: Groups[str], client: str, group_id: str) -> bool:
+    """Join a group of another process, and leave it before anybody else's turn."""
+    if is_there := await groups.find(group_id):
+        groups.join(client, group_id)
+        groups.leave(client, group_id)
+    return is_there
+
+
+async def test_clients_that_share_a_search(new_broker: BrokerFactory) -> None:
+    broker1, broker2 = new_broker(), new_broker()
+    async with connect(broker1, broker2):
+        groups1, groups2 = [Groups[str](0, it, drop) for it in (broker1, broker2)]
+        group_id = await groups1.create("host", "A")
+
+        visits = [asyncio.create_task(visit(groups2, it, group_id)) for it in "123"]
+        await asyncio.sleep(0)  # now all of them search
+        visits[0].cancel()  # its server stops, say
+        visitors = asyncio.gather(*visits[1:])
+        assert await bounded(visitors, "the others") == [True, True]
+        await groups2.settle()
+        groups1.leave("host", group_id)
+        await groups1.settle()
+        assert not await visit(groups2, "late", group_id)
 
 
 async def test_client_that_has_no_room_keeps_no_group(

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from .broker import Broker, MemoryBroker, NatsBroker, UnavailableError
+from .broker import Broker, Deliver, MemoryBroker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .connection import Limits
 from .groups import Groups
@@ -271,7 +271,12 @@ async def test_join_while_the_last_member_leaves(
 
 
 class SlowBroker(MemoryBroker):
-    """A broker that needs a moment to end a subscription."""
+    """A broker that needs a moment to begin and to end a subscription."""
+
+    async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
+        """Begin a subscription, 50 ms later."""
+        await asyncio.sleep(0.05)
+        await super().subscribe(subject, deliver, answer)
 
     async def unsubscribe(self, subject: str) -> None:
         """End a subscription, 50 ms later."""
@@ -294,6 +299,28 @@ async def test_group_has_ended_when_its_last_member_hears_that_it_left(
         await send(client2, join(group_id))
 
     assert client2.messages == [unavailable(group_id)]
+
+
+async def test_clients_hear_that_they_joined_when_messages_come(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    peers: list[MemoryBroker] = []
+    url2 = await start(aiohttp_server, LIMITS, SlowBroker(peers), SlowBroker(peers))
+    async with (
+        create_socket_client(URL) as client1,
+        create_socket_client(url2) as client2,
+        create_socket_client(url2) as client3,
+    ):
+        group_id = await create_group(client1)
+        for client in client2, client3:
+            await client.send_json(join(group_id))
+        await client3.wait_for_message_count(1)
+        await send(client1, message(group_id))
+
+    joined = {"groupId": group_id, "groupName": "A"}
+    for client in client2, client3:
+        confirmation = {"type": "GROUP_JOINED", "value": joined}
+        assert client.messages == [confirmation, group_message(group_id)]
 
 
 async def visit(groups: Groups[str], client: str, group_id: str) -> bool:

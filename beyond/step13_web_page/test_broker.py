@@ -312,8 +312,9 @@ async def test_clients_hear_that_they_joined_when_messages_come(
         create_socket_client(url2) as client3,
     ):
         group_id = await create_group(client1)
-        for client in client2, client3:
-            await client.send_json(join(group_id))
+        await client2.send_json(join(group_id))
+        await client3.settle()  # by then, its server is about to subscribe
+        await client3.send_json(join(group_id))
         await client3.wait_for_message_count(1)
         await send(client1, message(group_id))
 

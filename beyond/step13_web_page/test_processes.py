@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -234,6 +234,26 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
                 for _ in range(60):  # to leave each of them takes a moment
                     await create_group(client)
                 broker.send_signal(BROKER_SIGNALS[broker_is])
+                code, output = process.end(signal.SIGINT)
+
+    assert code == 0
+    assert "Traceback" not in output
+
+
+async def test_ctrl_c_while_the_broker_reads_nothing() -> None:
+    text = "x" * 16_000  # 855 of them are more than the system holds for the broker
+    with start_broker() as broker:
+        url = f"nats://127.0.0.1:{broker.port}"
+        with start_process(url) as process, suppress(ConnectionError):
+            async with AsyncExitStack() as stack:
+                connecting = [create_socket_client(process.url) for _ in range(9)]
+                clients = [await stack.enter_async_context(it) for it in connecting]
+                group_ids = [await create_group(client) for client in clients]
+                broker.send_signal(signal.SIGSTOP)
+                for client, group_id in zip(clients, group_ids, strict=True):
+                    for _ in range(95):  # no more, or it would be too fast
+                        await client.send_json(message(group_id, text))
+                    await client.settle()
                 code, output = process.end(signal.SIGINT)
 
     assert code == 0

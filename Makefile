@@ -46,9 +46,9 @@ test: .venv/ready
 beyond: $(foreach n,$(call numbers,$(BEYOND)),$(call ready,$(n)))
 	$(call together,$(BEYOND))
 
-## cluster: run step 12 as a process for each core, on port 8080, 8081 ... (PORT=9000)
-cluster: $(call ready,11)
-	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step12_many_processes.cluster
+## cluster: run step 13 as a process for each core, on port 8080, 8081 ... (PORT=9000)
+cluster: $(call ready,13)
+	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step13_web_page.cluster
 
 # $(call together,FOLDERS): make their reports with a job each; make names those that fail.
 define together

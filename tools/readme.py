@@ -78,19 +78,26 @@ def diff(step: int, look: str, *names: str) -> None:
 
 
 def wrong(
-    step: int,
-    old: str,
-    new: str,
-    options: str = "",
-    name: str = "server.py",
-    *,
-    count: bool = True,
+    step: int, old: str, new: str, options: str = "", name: str = "server.py"
 ) -> None:
-    """Print an edit of a file, the command to run, its first failure, and how many.
+    """Print what `failure` does, and how many of the step's tests fail."""
+    after = failure(step, old, new, options, name)
+    every = report(find(step) / name, after)
+    failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
+    collected = re.search(r"collected (\d+) items", every)
+    assert failed, every
+    assert collected, every
+    verb = "fails" if len(failed) == 1 else "fail"
+    print(f"\nIn all, {len(failed)} of the step's {collected[1]} tests {verb}.")
+
+
+def failure(
+    step: int, old: str, new: str, options: str = "", name: str = "server.py"
+) -> str:
+    """Print an edit of a file, the command to run, and its first failure.
 
     The report is, to the letter, what the command prints between the names of the tests
-    and its summary. Without `count` it does not say how many tests fail in all: where
-    the clock decides, that is not always the same number.
+    and its summary. Return the file's text after the edit.
     """
     path = find(step) / name
     before = path.read_text()
@@ -104,15 +111,7 @@ def wrong(
     first = report(path, after, *arguments)
     text = re.split(r"\n==+ (?:FAILURES|ERRORS) =+\n", first)[1]
     block("text", *text.partition("\n====")[0].splitlines())
-    if not count:
-        return
-    every = report(path, after)
-    failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
-    collected = re.search(r"collected (\d+) items", every)
-    assert failed, every
-    assert collected, every
-    verb = "fails" if len(failed) == 1 else "fail"
-    print(f"\nIn all, {len(failed)} of the step's {collected[1]} tests {verb}.")
+    return after
 
 
 def report(path: Path, text: str, *options: str) -> str:

@@ -204,9 +204,15 @@ async def test_wall_clock_stands_still() -> None:
 
 
 async def test_clock_runs_away_while_a_process_works() -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "print()")
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE
+    )
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(process.wait(), MINUTE)
+
+    assert process.stdin
+    process.stdin.close()
     assert await process.wait() == 0  # without a time-out nothing runs away
 
 

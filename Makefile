@@ -2,6 +2,7 @@
 
 PORT ?= 8080
 ARGS ?=
+TESTS ?= exercise/test_server.py
 N = 100
 
 # The steps are the folders with a server in them: the article's six, and those of beyond/.
@@ -18,11 +19,14 @@ ready = $(patsubst beyond/%,beyond/.venv/ready-%,$(patsubst step%,.venv/ready,$(
 .SECONDEXPANSION: # for $$(call ready,$$*)
 
 TOOLS := tools/.venv/bin
-COG := $(TOOLS)/cog -P -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
-TEXTS := $(wildcard README.md docs/*.md step*/README.md beyond/README.md beyond/step*/README.md)
+COG := $(TOOLS)/cog -P -I . -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
+TEXTS := $(wildcard README.md docs/*.md step*/README.md exercise/README.md beyond/README.md beyond/step*/README.md)
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/beyond/.venv/hypothesis
 
-.PHONY: help test beyond cluster screenshot check lowest readme bench order soak clean mutants-utils \
+WRONG := 4 5 6 7 8
+
+.PHONY: help test beyond exercise hint answer cluster screenshot check lowest readme bench order soak clean mutants-utils \
+	$(WRONG:%=wrong%) \
 	$(foreach n,$(NUMBERS),step$(n) serve$(n) diff$(n) mutants$(n) spread$(n)) \
 	$(foreach step,$(STEPS) $(BEYOND),$(step) $(step)/ report-$(step))
 
@@ -49,6 +53,14 @@ beyond: $(foreach n,$(call numbers,$(BEYOND)),$(call ready,$(n)))
 ## cluster: run step 13 as a process for each core, on port 8080, 8081 ... (PORT=9000)
 cluster: $(call ready,13)
 	@cd beyond && PORT=$(PORT) exec .venv/bin/python -m step13_web_page.cluster
+
+## exercise: run your tests on wrong servers; which do they notice? (TESTS=path/to/test_mine.py)
+exercise: .venv/ready
+	@.venv/bin/python -m exercise.judge "$(TESTS)" || [ $$? -eq 1 ]
+
+## hint, answer: say more about a wrong server (HINT=17)
+hint answer: .venv/ready
+	@.venv/bin/python -m exercise.judge $@ "$(HINT)"
 
 # $(call together,FOLDERS): make their reports with a job each; make names those that fail.
 define together
@@ -116,6 +128,10 @@ $(NUMBERS:%=mutants%): mutants%: tools/.venv/ready
 mutants-utils: tools/.venv/ready
 	@$(TOOLS)/python -m tools.mutants step6_groups/utils.py tools/test_utils.py step6_groups
 
+## wrong4, wrong5 ... wrong8: do a step's tests notice the exercise's wrong servers?
+$(WRONG:%=wrong%): wrong%: tools/.venv/ready
+	@$(TOOLS)/python -m tools.wrong $*
+
 ## bench: measure what the steps cost
 bench: .venv/ready tools/.venv/ready
 	@$(TOOLS)/python -m tools.bench; first=$$?; \
@@ -143,6 +159,9 @@ soak: tools/.venv/ready
 clean:
 	rm -rf .venv tools/.venv beyond/.venv .hypothesis beyond/.hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+wrong%:
+	@echo "There is no $@: the steps are $(WRONG)." >&2; exit 2
 
 step% serve% diff% mutants% spread% report-%:
 	@echo "There is no $@: the steps are $(NUMBERS)." >&2; exit 2

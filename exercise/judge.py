@@ -23,9 +23,9 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 PYTEST = "-m pytest -x --no-header -o verbosity_test_cases=1 -p no:cacheprovider"
 # What pytest prints: "step6_groups/test_server.py::test_a PASSED    [  5%]"
-STARTED = re.compile(r"^\S+?::(.+?)(?: [A-Z]+(?: .*)?)?$", re.MULTILINE)
+STARTED = re.compile(r"^\S+?::(.+?)(?: [A-Z]+(?: .*)?)? *$", re.MULTILINE)
 FAILED = re.compile(r"^\S+?::(.+?) (?:FAILED|ERROR)\b", re.MULTILINE)
-CAUSE = re.compile(r"^(?:FAILED|ERROR) .*? - (.*)", re.MULTILINE)  # in the summary
+CAUSE = re.compile(r"^(?:E   |(?:FAILED|ERROR) .*? - )(.*)", re.MULTILINE)
 NO_PORT = re.compile(r"no server on port \d+.*")
 
 
@@ -103,8 +103,9 @@ def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
     log = (result.stderr + result.stdout).decode(errors="replace")
     if no_port := NO_PORT.search(log):
         raise CannotJudgeError(f"The server does not start: {no_port[0]}")
-    tests_failed, causes = FAILED.findall(log), CAUSE.findall(log)
-    return Outcome(result.returncode, *[*tests_failed, ""][:1], *[*causes, log][:1])
+    failed, causes = FAILED.search(log), CAUSE.findall(log)
+    test, cause = failed[1] if failed else "", ["", *causes][-1].strip()
+    return Outcome(result.returncode, test, cause)
 
 
 def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:

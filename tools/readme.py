@@ -11,6 +11,8 @@ import textwrap
 from pathlib import Path
 from shutil import copytree
 
+from exercise.judge import read_catalogue
+
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -112,6 +114,23 @@ def failure(
     text = re.split(r"\n==+ (?:FAILURES|ERRORS) =+\n", first)[1]
     block("text", *text.partition("\n====")[0].splitlines())
     return after
+
+
+def wrong_servers() -> None:
+    """Print the exercise's wrong servers, by kind, each with its hint folded."""
+    catalogue = read_catalogue()
+    print(f"# {len(catalogue)} ways in which a group chat goes wrong")
+    print("\n[Front page](../README.md) · [the exercise](../exercise/README.md)\n")
+    print(
+        "These are the exercise's wrong servers. Use them as a checklist for your own"
+    )
+    print("server: which of these mistakes would your tests notice?")
+    for kind in dict.fromkeys(entry.kind for entry in catalogue):
+        print(f"\n## {kind[0].upper()}{kind[1:]}\n")
+        for entry in catalogue:
+            if entry.kind == kind:
+                hint = f"<details><summary>Hint</summary>{entry.hint}</details>"
+                print(f"{entry.number}. {entry.title}\n   {hint}")
 
 
 def report(path: Path, text: str, *options: str) -> str:

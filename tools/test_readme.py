@@ -14,6 +14,7 @@ TEXTS = [
         "*.md",
         "docs/*.md",
         "step*/*.md",
+        "exercise/*.md",
         "beyond/*.md",
         "beyond/step*/*.md",
     )

@@ -4,12 +4,11 @@ Run from the top of the project: `python -m tools.wrong STEP`
 """
 
 import sys
-from pathlib import Path
 
 from exercise.judge import CannotJudgeError, judge, read_catalogue
 from tools.readme import find
 
-TESTS = {8: "test_conversations.py"}  # the other steps: all that they have
+TESTS = {8: "test_conversations.py"}  # of the other steps, all tests
 
 
 def main(step: int) -> int:

@@ -1,0 +1,178 @@
+"""Tests of the exercise: its catalogue of wrong servers, and its judge."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from exercise.judge import (
+    CannotJudgeError,
+    Outcome,
+    Wrong,
+    judge,
+    main,
+    read_catalogue,
+    show,
+)
+from tools.readme import find
+
+CATALOGUE = read_catalogue()
+WriteTests: TypeAlias = Callable[[str], Path]
+FAILS = "from pathlib import Path\n\n\ndef test_it() -> None:\n    "
+# The one wrong server that these tests need: it is found without starting it.
+READS = (
+    FAILS
+    + 'assert "WELCOME" not in Path(__file__).with_name("server.py").read_text()\n'
+)
+
+
+@pytest.fixture
+def write_tests(tmp_path: Path) -> WriteTests:
+    """Return a function that writes a file of tests."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "test_mine.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "server.py", "utils.py"])
+def test_copies_are_step_6s(name: str) -> None:
+    original = find(6) / name
+    assert Path("exercise", name).read_bytes() == original.read_bytes()
+
+
+def test_the_first_tests_are_step_6s() -> None:
+    def functions(path: Path) -> dict[str, str]:
+        tree = ast.parse(path.read_text())
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+        return {it.name: ast.unparse(it) for it in tree.body if isinstance(it, kinds)}
+
+    step6 = functions(find(6) / "test_server.py")
+    mine = functions(Path("exercise/test_server.py"))
+    assert len([name for name in mine if name.startswith("test_given")]) == 4
+    del mine["server"]  # no_server_errors is for the reader to add
+    assert mine.items() <= step6.items()
+
+
+@pytest.mark.parametrize("wrong", CATALOGUE, ids=lambda wrong: str(wrong.number))
+def test_edits_apply_and_compile(wrong: Wrong) -> None:
+    for step in range(wrong.step, 7):
+        compile(wrong.apply(find(step).joinpath("server.py").read_text()), "", "exec")
+
+
+def test_wrong_servers_look_like_the_right_one(tmp_path: Path) -> None:
+    right = Path("exercise/server.py").read_text()
+    for wrong in CATALOGUE:
+        Path(tmp_path, f"wrong{wrong.number}.py").write_text(wrong.apply(right))
+    for command in "check --ignore=INP", "format --check":
+        ruff = [
+            "-m",
+            "ruff",
+            *command.split(),
+            "--config=pyproject.toml",
+            str(tmp_path),
+        ]
+        subprocess.run([sys.executable, *ruff], check=True)
+
+
+def test_nothing_is_there_twice() -> None:
+    right = Path("exercise/server.py").read_text()
+    assert len({wrong.title for wrong in CATALOGUE}) == len(CATALOGUE) >= 60
+    assert len({wrong.hint for wrong in CATALOGUE}) == len(CATALOGUE)
+    codes = {ast.unparse(ast.parse(wrong.apply(right))) for wrong in CATALOGUE}
+    assert len(codes | {ast.unparse(ast.parse(right))}) == len(CATALOGUE) + 1
+    kinds = [kind for kind, _ in groupby(CATALOGUE, key=lambda wrong: wrong.kind)]
+    assert len(kinds) == len(set(kinds)) == 13
+
+
+def test_each_is_noticed_by_a_test_that_exists() -> None:
+    source = find(6).joinpath("test_server.py").read_text()
+    for wrong in CATALOGUE:
+        assert f"async def {wrong.noticed_by.partition('[')[0]}(" in source
+
+
+def test_judge_finds_what_fails_and_what_hangs(
+    write_tests: WriteTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = judge(write_tests(READS), CATALOGUE[:2])
+    assert first[:2] == (1, "test_it")
+    assert "WELCOME" in first.cause
+    assert second == Outcome(0, "")
+
+    hangs = READS.replace("assert", "while").replace(" not in", " in")
+    hangs = hangs.rstrip() + ":\n        pass\n"
+    seconds = iter([0.0, -1.8])  # so the bound is 1 second
+    monkeypatch.setattr("exercise.judge.monotonic", lambda: next(seconds))
+    assert judge(write_tests(hangs), CATALOGUE[:1]) == [Outcome(1, "test_it", "", True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FAILS + "assert 1 == 2\n", "test_it fails on the right server: assert 1 == 2"),
+        (FAILS + "pass\n\n\nimport nothing\n", "Importing * No module named 'nothing'"),
+        ("", "There are no tests in *test_mine.py"),
+        (
+            FAILS + 'assert 0, "no server on port 1: taken"\n',
+            "The server does not start",
+        ),
+    ],
+    ids=["fails", "import", "none", "port"],
+)
+def test_judge_says_why_it_cannot(
+    write_tests: WriteTests, text: str, message: str
+) -> None:
+    with pytest.raises(CannotJudgeError) as raised:
+        judge(write_tests(text), CATALOGUE[:1])
+    said = str(raised.value)
+    assert "\n" not in said
+    assert all(part in said for part in message.split("*")), said
+
+
+def test_judge_needs_the_right_server(write_tests: WriteTests, tmp_path: Path) -> None:
+    tmp_path.joinpath("server.py").write_text("")
+    with pytest.raises(CannotJudgeError, match="has server"):
+        judge(write_tests(READS), CATALOGUE[:1])
+    with pytest.raises(CannotJudgeError, match="There is no nowhere"):
+        judge(Path("nowhere"), CATALOGUE[:1])
+
+
+def test_table_tells_only_the_kind_of_what_is_missed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcomes = [Outcome(1, "test_a"), Outcome(0, ""), Outcome(1, "test_b", hung=True)]
+    assert show(CATALOGUE[:3], outcomes) == 1
+    output = capsys.readouterr().out
+    for wrong, told in zip(CATALOGUE, [True, False, True], strict=False):
+        assert (wrong.title in output) is told
+    assert "test_b\n    3 Echoes four times instead of three (it hung)\n" in output
+    assert "Not noticed\n    2 says too much\n" in output
+    assert "\n2 of 3 wrong servers are noticed.\n" in output
+    assert "make hint HINT=2" in output
+
+
+def test_hint_and_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hint", "2"]) == 0
+    hint = capsys.readouterr().out
+    assert hint == f"2, says too much: {CATALOGUE[1].title}\n{CATALOGUE[1].hint}\n"
+
+    assert main(["answer", "2"]) == 0
+    answer = capsys.readouterr().out
+    assert "\n+                await socket.send_str(value)\n" in answer
+    assert CATALOGUE[1].noticed_by in answer
+
+
+@pytest.mark.parametrize("number", ["", "0", "1000", "two"])
+def test_no_such_hint(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hint", number]) == 2
+    output = capsys.readouterr()
+    assert output.err == (f"Name one of 1 to {len(CATALOGUE)}: make hint HINT=17\n")
+    assert output.out == ""

@@ -153,13 +153,13 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
             if outcome.end and outcome.test == test:
                 print(f"{wrong.number:5} {wrong.title}{' (it hung)' * outcome.hung}")
     missed = [wrong for wrong, outcome in pairs if not outcome.end]
-    if missed:
-        print("Not noticed")
-    for wrong in missed:
-        print(f"{wrong.number:5} {wrong.kind}")
+    print(end="Not noticed\n" if missed else "")
+    for kind in dict.fromkeys(wrong.kind for wrong in missed):
+        numbers = [str(wrong.number) for wrong in missed if wrong.kind == kind]
+        print(f"      {kind}: {', '.join(numbers)}")
     print(f"\n{len(pairs) - len(missed)} of {len(pairs)} wrong servers are noticed.")
     if missed:
-        print(f"What is number {missed[0].number}? make hint HINT={missed[0].number}")
+        print(f"What does number {numbers[0]} do? make hint HINT={numbers[0]}")
     return len(missed)
 
 

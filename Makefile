@@ -56,7 +56,7 @@ cluster: $(call ready,13)
 
 ## exercise: run your tests on wrong servers; which do they notice? (TESTS=path/to/test_mine.py)
 exercise: .venv/ready
-	@.venv/bin/python -m exercise.judge "$(TESTS)" || [ $$? -eq 1 ]
+	@.venv/bin/python -m exercise.judge "$(TESTS)" || { end=$$?; [ $$end -eq 1 ] || exit $$end; }
 
 ## hint, answer: say more about a wrong server (HINT=17)
 hint answer: .venv/ready

@@ -110,23 +110,24 @@ def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
 
 def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:
     """Run the tests on the right server, then on each wrong one, on all cores."""
-    if not tests.exists():
-        raise CannotJudgeError(f"There is no {tests}")
+    if not tests.is_file() and not (tests / "server.py").exists():
+        raise CannotJudgeError(f"There is no {tests}, or no server.py in it")
     right = find_server(tests).read_text("utf-8")
     sources = [wrong.apply(right) for wrong in catalogue]
     # Each run has ports of its own; most likely, so has another judge at the same time.
-    first = int(os.environ.get("BASE_PORT") or 10_000 + 2_000 * (os.getpid() % 10))
-
+    base_port = os.environ.get("BASE_PORT") or f"{10 + 2 * (os.getpid() % 10)}000"
+    if not base_port.isdecimal():
+        raise CannotJudgeError(f"BASE_PORT is no number: {base_port!r}")
+    first = int(base_port)
     start = monotonic()
     outcome = run(tests, right, first, bound=120)
     bound = 10 + 5 * (monotonic() - start)
-    if outcome.hung:
-        raise CannotJudgeError(f"{outcome.test} hangs on the right server")
     if outcome.end == 5:
         raise CannotJudgeError(f"There are no tests in {tests}")
     if outcome.end:
         what = outcome.test or f"Importing {tests}"
-        raise CannotJudgeError(f"{what} fails on the right server: {outcome.cause}")
+        how = "hangs" if outcome.hung else outcome.cause or "pytest says why"
+        raise CannotJudgeError(f"{what} fails on the right server: {how}")
 
     def run_one(source: str, port: int) -> Outcome:
         return run(tests, source, port, bound)
@@ -159,7 +160,7 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
         print(f"      {kind}: {', '.join(numbers)}")
     print(f"\n{len(pairs) - len(missed)} of {len(pairs)} wrong servers are noticed.")
     if missed:
-        print(f"What does number {numbers[0]} do? make hint HINT={numbers[0]}")
+        print(f"What does one of them do? make hint HINT={missed[0].number}")
     return len(missed)
 
 

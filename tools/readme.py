@@ -121,16 +121,14 @@ def wrong_servers() -> None:
     catalogue = read_catalogue()
     print(f"# {len(catalogue)} ways in which a group chat goes wrong")
     print("\n[Front page](../README.md) · [the exercise](../exercise/README.md)\n")
-    print(
-        "These are the exercise's wrong servers. Use them as a checklist for your own"
-    )
-    print("server: which of these mistakes would your tests notice?")
+    print("These are the exercise's wrong servers. Read them as a checklist:", end=" ")
+    print("which of these mistakes would the tests of your own server notice?")
     for kind in dict.fromkeys(entry.kind for entry in catalogue):
         print(f"\n## {kind[0].upper()}{kind[1:]}\n")
         for entry in catalogue:
             if entry.kind == kind:
                 hint = f"<details><summary>Hint</summary>{entry.hint}</details>"
-                print(f"{entry.number}. {entry.title}\n   {hint}")
+                print(f"{entry.number}. {entry.title}\n    {hint}")
 
 
 def report(path: Path, text: str, *options: str) -> str:

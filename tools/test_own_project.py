@@ -1,44 +1,149 @@
-"""Build the projects of "Your own server", and run their tests."""
+"""Build the projects of "Your own server" and its recipes, and run their tests.
 
+Each page is one project: its files are the blocks whose first line is a path. Those that
+it does not show, and utils.py, are the ones of own_server.md. A block of language diff
+is a change of one file; the block of language text behind it is what pytest then prints,
+to the letter, except that a line "…" stands for any number of lines.
+"""
+
+import os
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-TEXT = Path("docs/own_server.md").read_text()
-PROJECTS = dict(
-    re.findall(r"<!-- project: (\w+) -->\n(.*?)<!-- end -->", TEXT, re.DOTALL)
-)
+FIRST = Path("docs/own_server.md")
+PAGES = [FIRST, *sorted(Path("docs/recipes").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+UTILS = "beyond/step7_test_client"
+Change = tuple[str, str]  # a block of language diff, and the report behind it
 
 
-def find_files(name: str) -> dict[str, str]:
-    """Return the files that a section shows: blocks that begin with a path."""
-    blocks = re.findall(r"```\w+\n(# (\S+\.\w+)\n.*?)```", PROJECTS[name], re.DOTALL)
-    return {path: code for code, path in blocks}
+def find_files(page: Path) -> dict[str, str]:
+    """Return the files that a page shows: blocks that begin with a path."""
+    blocks = [code for language, code in BLOCK.findall(page.read_text())]
+    found = [(re.match(r"# (\S+\.\w+)\n", code), code) for code in blocks]
+    return {path[1]: code for path, code in found if path and not is_diff(code)}
 
 
-@pytest.mark.parametrize(
-    ("name", "utils", "likewise"),
-    [
-        ("factory", "step6_groups", []),
-        ("module", "step6_groups", []),
-        ("headers", "beyond/step7_test_client", ["pyproject.toml"]),
-        ("program", "beyond/step7_test_client", []),
-    ],
-)
-def test_project_passes(
-    tmp_path: Path, name: str, utils: str, likewise: list[str]
-) -> None:
-    files = {path: find_files("factory")[path] for path in likewise} | find_files(name)
+def is_diff(code: str) -> bool:
+    """Tell whether a block is a change of a file."""
+    return all(line[:1] in ("-", "+", " ", "") for line in code.splitlines()[1:])
+
+
+def find_changes(page: Path) -> list[Change]:
+    """Return the changes that a page shows, each with its report, "" if it has none."""
+    blocks = [*BLOCK.findall(page.read_text()), ("", "")]
+    return [
+        (code, report if following == "text" else "")
+        for (language, code), (following, report) in zip(
+            blocks, blocks[1:], strict=False
+        )
+        if language == "diff"
+    ]
+
+
+def apply(change: str, files: dict[str, str]) -> None:
+    """Make a change to a file: what it takes away occurs there once."""
+    heading, *lines = change.splitlines()
+    path = heading.removeprefix("# ")
+    old, new = (
+        "".join(f"{line[1:]}\n" for line in lines if line[:1] != sign) for sign in "+-"
+    )
+    assert files[path].count(old) == 1, change
+    files[path] = files[path].replace(old, new)
+
+
+def run(page: Path, folder: Path, utils: str, change: str = "") -> tuple[int, str]:
+    """Build a page's project in a folder; return what pytest does, and prints."""
+    files = find_files(FIRST) if page == FIRST else {}
+    if page != FIRST:
+        shared = find_files(FIRST)
+        files = {path: shared[path] for path in ("tests/conftest.py", "pyproject.toml")}
+        files |= find_files(page)
+        if "pytest.ini" in files:
+            del files["pyproject.toml"]
     files |= {"tests/utils.py": Path(utils, "utils.py").read_text()}
     files |= {"tests/__init__.py": ""}
+    if change:
+        apply(change, files)
     for path, code in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(code)
-    pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(code)
     result = subprocess.run(
-        pytest_command, cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", "CI": "", "BUILD_NUMBER": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert result.returncode == 0, result.stdout
+    return result.returncode, result.stdout + result.stderr
+
+
+def shorten(output: str, folder: Path) -> list[str]:
+    """Return the lines of a report, without what differs from run to run."""
+    output = re.sub(r"0x[0-9a-f]+", "0x…", output.replace(f"{folder}/", ""))
+    output = re.sub(r"\b127\.0\.0\.1:\d+", "127.0.0.1:3000", output)
+    lines = [line.rstrip() for line in output.splitlines()]
+    return [line for line in lines if not line.startswith("====")]
+
+
+def stands_in(report: str, lines: list[str]) -> bool:
+    """Tell whether a report is what pytest printed, with gaps where it says so."""
+    printed = "\n".join(["", *lines, ""])
+    start = 0
+    for part in re.split(r"^…\n", report, flags=re.MULTILINE):
+        start = printed.find(f"\n{part}", start)
+        if start < 0:
+            return False
+        start += len(part)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_project_passes(tmp_path: Path, page: Path) -> None:
+    returncode, output = run(page, tmp_path, UTILS)
+    assert returncode == 0, output
+
+
+def test_project_passes_with_the_names_of_the_article(tmp_path: Path) -> None:
+    [change] = [change for change, report in find_changes(FIRST) if not report]
+    returncode, output = run(FIRST, tmp_path, "step6_groups", change)
+    assert returncode == 0, output
+
+
+WRONG = {
+    f"{page.stem}{number}": (page, change, report)
+    for page in PAGES
+    for number, (change, report) in enumerate(find_changes(page), 1)
+    if report
+}
+
+
+@pytest.mark.parametrize(("page", "change", "report"), WRONG.values(), ids=WRONG)
+def test_wrong_project_fails_as_the_page_says(
+    tmp_path: Path, page: Path, change: str, report: str
+) -> None:
+    began = time.monotonic()
+    returncode, output = run(page, tmp_path, UTILS, change)
+    assert returncode == 1, output
+    assert stands_in(report, shorten(output, tmp_path)), output
+    assert time.monotonic() - began < 10 * float(os.environ.get("TIMEOUT") or "1")
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_page_shows_a_wrong_project(page: Path) -> None:
+    assert any(report for _, report in find_changes(page))
+
+
+if __name__ == "__main__":  # print what the wrong projects report
+    for name, (page, change, _) in WRONG.items():
+        if any(word in name for word in sys.argv[1:] or [""]):
+            with tempfile.TemporaryDirectory() as folder:
+                _, output = run(page, Path(folder), UTILS, change)
+                print(f"\n== {name}", *shorten(output, Path(folder)), sep="\n")

@@ -32,7 +32,7 @@ def find_files(page: Path) -> dict[str, str]:
 
 def is_diff(code: str) -> bool:
     """Tell whether a block is a change of a file."""
-    return all(line[:1] in ("-", "+", " ", "") for line in code.splitlines()[1:])
+    return all(line[:1] in ("-", "+", " ", "", "@") for line in code.splitlines()[1:])
 
 
 def find_changes(page: Path) -> list[Change]:
@@ -48,14 +48,17 @@ def find_changes(page: Path) -> list[Change]:
 
 
 def apply(change: str, files: dict[str, str]) -> None:
-    """Make a change to a file: what it takes away occurs there once."""
-    heading, *lines = change.splitlines()
+    """Make a change to a file, whose parts are set apart by lines "@@"."""
+    heading, _, parts = change.partition("\n")
     path = heading.removeprefix("# ")
-    old, new = (
-        "".join(f"{line[1:]}\n" for line in lines if line[:1] != sign) for sign in "+-"
-    )
-    assert files[path].count(old) == 1, change
-    files[path] = files[path].replace(old, new)
+    for part in parts.split("@@\n"):
+        lines = part.splitlines()
+        old, new = (
+            "".join(f"{line[1:]}\n" for line in lines if line[:1] != sign)
+            for sign in "+-"
+        )
+        assert files[path].count(old) == 1, part
+        files[path] = files[path].replace(old, new)
 
 
 def run(page: Path, folder: Path, utils: str, change: str = "") -> tuple[int, str]:

@@ -20,7 +20,7 @@ ready = $(patsubst beyond/%,beyond/.venv/ready-%,$(patsubst step%,.venv/ready,$(
 
 TOOLS := tools/.venv/bin
 COG := $(TOOLS)/cog -P -I . -I tools -p 'from readme import *' --markers='{{{cog }}} {{{end}}}'
-TEXTS := $(wildcard README.md docs/*.md step*/README.md exercise/README.md beyond/README.md beyond/step*/README.md)
+TEXTS := $(wildcard README.md docs/*.md docs/recipes/*.md step*/README.md exercise/README.md beyond/README.md beyond/step*/README.md)
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/beyond/.venv/hypothesis
 
 WRONG := 4 5 6 7 8

@@ -13,6 +13,7 @@ TEXTS = [
     for pattern in (
         "*.md",
         "docs/*.md",
+        "docs/recipes/*.md",
         "step*/*.md",
         "exercise/*.md",
         "beyond/*.md",

@@ -189,6 +189,7 @@ class Conversation:
         connecting = create_socket_client(self.url)
         self.clients[n] = await self.exits[n].enter_async_context(connecting)
         self.clients[n].number = n
+        self.heard[n] += self.clients[n].messages
         self.clients[n].messages = self.heard[n]
 
     async def disconnect(self, n: int, *, vanished: bool = False) -> None:

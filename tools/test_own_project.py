@@ -82,6 +82,7 @@ def run(page: Path, folder: Path, utils: str, change: str = "") -> tuple[int, st
 
 
 VARYING = {
+    r"(?m)^ +\^+\n": "",  # Python 3.13 marks other places
     r"0x[0-9a-f]+": "0x…",
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "(id)",
     r"'[0-9a-f]{4}\.\.\.": "'(id)...",  # as pytest shortens it
@@ -93,7 +94,7 @@ VARYING = {
 
 
 def blur(text: str) -> str:
-    """Return a report without ids and times."""
+    """Return a report without ids, times, and marks under the code."""
     for pattern, name in VARYING.items():
         text = re.sub(pattern, name, text)
     return text

@@ -3,4 +3,12 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "beyond"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Do without looptime: it leaves an event loop open when no test is async yet."""
+    if plugin := config.pluginmanager.get_plugin("looptime_plugin"):
+        config.pluginmanager.unregister(plugin)

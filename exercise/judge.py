@@ -117,7 +117,7 @@ def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:
     # Each run has ports of its own; most likely, so has another judge at the same time.
     base_port = os.environ.get("BASE_PORT") or f"{10 + 2 * (os.getpid() % 10)}000"
     if not base_port.isdecimal():
-        raise CannotJudgeError(f"BASE_PORT is no number: {base_port!r}")
+        raise CannotJudgeError(f"BASE_PORT is not a number: {base_port!r}")
     first = int(base_port)
     start = monotonic()
     outcome = run(tests, right, first, bound=120)

@@ -201,7 +201,7 @@ async def test_message_about_a_port(aiohttp_server: AiohttpServer) -> None:
 def test_message_about_base_port() -> None:
     command = ["make", "step1", "BASE_PORT=abc"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "BASE_PORT is no number" in result.stdout
+    assert "BASE_PORT is not a number" in result.stdout
 
 
 def test_message_about_an_old_python(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_message_about_an_old_python(tmp_path: Path) -> None:
 def test_every_message_is_produced() -> None:
     elsewhere = {
         "no server on port 3003 (BASE_PORT sets another)",
-        "BASE_PORT is no number",
+        "BASE_PORT is not a number",
         "This needs Python 3.11 or later",
     }
     assert {*SCENES, *FAULTS} | elsewhere == {*MESSAGES}

@@ -38,7 +38,7 @@ class Groups(Generic[Client]):
         return group_id
 
     def join(self, client: Client, group_id: str) -> None:
-        """Make a client a member of a group, if it is none yet."""
+        """Make a client a member of a group; one that is a member stays one."""
         self.members_of[group_id].add(client)
         self.groups_of.setdefault(client, set()).add(group_id)
 

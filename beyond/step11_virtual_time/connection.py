@@ -115,7 +115,7 @@ class Connection(web.WebSocketResponse):
         return len(self.times) == self.times.maxlen and now - self.times[0] < self.per
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
-        """Receive a message; note whether it is a goodbye, or the client comes back."""
+        """Receive a message; note a goodbye, after which nobody comes back."""
         message = await super().receive(timeout)
         if message.type is WSMsgType.CLOSE and message.data != WSCloseCode.GOING_AWAY:
             self.is_lost = False

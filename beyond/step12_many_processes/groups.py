@@ -97,7 +97,7 @@ class Groups(Generic[Client]):
         return True
 
     def join(self, client: Client, group_id: str) -> None:
-        """Make a client a member of a group, if it is none yet."""
+        """Make a client a member of a group; one that is a member stays one."""
         if timer := self.timers.pop(group_id, None):
             timer.cancel()
         self.members_of[group_id].add(client)

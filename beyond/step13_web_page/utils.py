@@ -52,7 +52,7 @@ def compute_port() -> int:
     """
     base_port = os.environ.get("BASE_PORT") or "3000"
     if not base_port.isdecimal():
-        pytest.fail(f"BASE_PORT is no number: {base_port!r}", pytrace=False)
+        pytest.fail(f"BASE_PORT is not a number: {base_port!r}", pytrace=False)
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     step = re.match(r"step(\d+)", Path(__file__).parent.name)
     return int(base_port) + 100 * worker + (int(step[1]) if step else 0)

@@ -208,10 +208,19 @@ class NatsBroker:
             answer = await self.client.request(subject, timeout=0.5)
             return answer.data.decode()
 
+    def count_backlog(self) -> int:
+        """Return how many bytes the broker has yet to take.
+
+        nats-py counts what it holds. From Python 3.12 on it is asyncio that holds them.
+        """
+        writer = getattr(self.client._transport, "_io_writer", None)
+        held = writer.transport.get_write_buffer_size() if writer else 0
+        return self.client.pending_data_size + int(held)
+
     @contextmanager
     def unavailable_without_broker(self) -> Iterator[None]:
         """Raise `UnavailableError` for all that can go wrong, without a wait."""
-        is_behind = self.client.pending_data_size > BACKLOG
+        is_behind = self.count_backlog() > BACKLOG
         if is_behind or not self.client.is_connected:  # nats-py would keep it for later
             raise self.unavailable()
         try:

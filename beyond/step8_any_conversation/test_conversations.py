@@ -294,7 +294,7 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
     create_websocket_server(app)
     server = TestServer(app)
     log = io.StringIO()
-    logger = logging.Logger("server")
+    logger = logging.Logger("server", logging.ERROR)
     logger.addHandler(logging.StreamHandler(log))
     await server.start_server(shutdown_timeout=0.05, logger=logger)
     server.handler.handler_cancellation = False  # as in production

@@ -84,9 +84,13 @@ class Deed(NamedTuple):
         if self.kind in NONSENSE:
             return f"nonsense, {self.kind}"
         words = [self.kind]
-        words += [show(self.group)] * self.kind.endswith("_GROUP")
-        words += [show(self.text)] * self.kind.startswith(("ECHO", "MESSAGE"))
-        return " ".join(words + [self.form] * bool(self.form))
+        if self.kind.endswith("_GROUP"):
+            words.append(show(self.group))
+        if self.kind.startswith(("ECHO", "MESSAGE")):
+            words.append(show(self.text))
+        if self.form:
+            words.append(self.form)
+        return " ".join(words)
 
     def frame(self, group_id: str) -> str | bytes:
         """Return what the client sends: text, or bytes for a binary frame."""
@@ -170,11 +174,11 @@ class Conversation:
         for n, deed in lines:
             if n not in self.clients:
                 await self.connect(n)
-            elif deed.kind in ("leaves", "vanishes"):
-                self.script.append(f"client {n}: {deed}")
-                if deed.kind == "vanishes":
-                    cut_off(self.clients[n])
-                await self.disconnect(n, vanished=deed.kind == "vanishes")
+            elif deed.kind == "leaves":
+                await self.leave(n)
+            elif deed.kind == "vanishes":
+                self.cut_off(n)
+                await self.forget(n)
             if deed not in COMING_AND_GOING:
                 await self.send(n, self.plan(n, deed, [*self.model.names]))
                 await self.clients[n].settle()
@@ -189,12 +193,24 @@ class Conversation:
         self.clients[n] = await self.exits[n].enter_async_context(connecting)
         self.clients[n].number = n
         self.heard[n] += self.clients[n].messages
-        self.clients[n].messages = self.heard[n]
+        self.clients[n].messages = self.heard[n]  # one list for all its connections
 
-    async def disconnect(self, n: int, *, vanished: bool = False) -> None:
-        """See a client's connection end."""
+    async def leave(self, n: int) -> None:
+        """Let a client say goodbye."""
+        self.script.append(f"client {n}: leaves")
         self.model.disconnect(n)
-        with suppress(*[ConnectionError] * vanished):
+        await self.exits[n].aclose()
+        del self.clients[n]
+
+    def cut_off(self, n: int, when: str = "") -> None:
+        """Let a client vanish without a goodbye."""
+        self.script.append(f"client {n}: vanishes{when}")
+        cut_off(self.clients[n])
+
+    async def forget(self, n: int) -> None:
+        """See the connection of a client that has vanished end."""
+        self.model.disconnect(n)
+        with suppress(ConnectionError):
             await self.exits[n].aclose()
         del self.clients[n]
 
@@ -213,9 +229,9 @@ class Conversation:
         self.model.request(n, kind, group, deed.text)
         return deed._replace(kind=kind, group=group)
 
-    async def send(self, n: int, deed: Deed, at_once: bool = False) -> None:
+    async def send(self, n: int, deed: Deed, when: str = "") -> None:
         """Send a request."""
-        self.script.append(f"client {n}: {deed}{', at once' * at_once}")
+        self.script.append(f"client {n}: {deed}{when}")
         frame = deed.frame(self.ids.get(deed.group, deed.group))
         if isinstance(frame, bytes):
             await self.clients[n].send_bytes(frame)
@@ -260,12 +276,11 @@ class Conversation:
         for i, (n, deed) in enumerate(lines):
             if n not in vanishing:
                 request = deed._replace(text=f"{deed.text} {i}")
-                await self.send(n, self.plan(n, request, known), at_once=True)
+                await self.send(n, self.plan(n, request, known), ", at once")
         for n in vanishing:
-            self.script.append(f"client {n}: vanishes, at once")
-            cut_off(self.clients[n])
+            self.cut_off(n, ", at once")
         for n in vanishing:
-            await self.disconnect(n, vanished=True)
+            await self.forget(n)
         for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
             await self.clients[n].settle()
         self.learn_ids()
@@ -280,8 +295,7 @@ class Conversation:
         await self.at_once(at_once)
         await self.one_by_one(after)
         for n in list(self.clients):
-            self.script.append(f"client {n}: leaves")
-            await self.disconnect(n)
+            await self.leave(n)
 
     async def end(self) -> None:
         """Let nobody stay, whatever the server does."""
@@ -313,7 +327,7 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
     create_websocket_server(app)
     server = TestServer(app)
     log = io.StringIO()
-    logger = logging.Logger("server")
+    logger = logging.Logger("server", logging.ERROR)
     logger.addHandler(logging.StreamHandler(log))
     await server.start_server(shutdown_timeout=0.05, logger=logger)
     server.handler.handler_cancellation = False  # as in production
@@ -327,10 +341,9 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
     finally:
         await conversation.end()
         await server.close()
-    problems += conversation.report()
+    problems += [*conversation.report(), *log.getvalue().splitlines()]
     title = "A conversation that goes wrong (each line waits for the one before):"
-    lines = [title, *conversation.script, "", *problems, log.getvalue()]
-    return "\n".join(lines) if problems else ""
+    return "\n".join([title, *conversation.script, "", *problems]) if problems else ""
 
 
 async def find_shortest_fault(stretches: Stretches) -> str:
@@ -383,12 +396,12 @@ def check(*stretches: st.SearchStrategy[Lines]) -> None:
             raise pytest.fail.Exception(fault, pytrace=False) from None
 
 
-async def test_requests_one_by_one() -> None:
+async def test_requests_one_by_one(no_server_errors: None) -> None:
     deeds = COMING_AND_GOING + REQUESTS
     await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
 
 
-async def test_requests_at_once() -> None:
+async def test_requests_at_once(no_server_errors: None) -> None:
     deeds = [Deed("vanishes")] * 15 + REQUESTS
     await asyncio.to_thread(
         check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)

@@ -149,11 +149,15 @@ async def settle(client: ClientWebSocketResponse, timeout: float = TIMEOUT) -> N
 
     It sends a ping. A server that answers pings where it answers messages, as aiohttp's
     does, gets to it after the messages: when the pong comes, they are dealt with.
-    Does not wait for a client that has closed its connection, or lost it.
-    Raises `TimeoutError` when the pong takes more than `timeout` seconds.
+    After a client's close frame no ping may follow: then it waits for the server's.
+    Raises `TimeoutError` when the answer takes more than `timeout` seconds.
     """
     messages = open_clients.get(client)
-    if messages is None or messages.close_sent:
+    if messages is None:
+        return
+    if messages.close_sent:
+        what = f"the server's close frame to client {messages.number}"
+        await bounded(asyncio.wait([messages.listener]), what, timeout)
         return
     payload = secrets.token_bytes(8)
     pongs[payload] = pong = asyncio.get_running_loop().create_future()

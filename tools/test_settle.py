@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
+from step7_test_client import utils as utils7
 
 from step4_multi_message import utils as utils4
 from step5_broadcast import utils as utils5
@@ -44,6 +45,27 @@ def create_leaky_room(handling: float, lookup: float) -> web.Application:
     return app
 
 
+def create_late_room() -> web.Application:
+    """Return a room that tells the first two clients at once, the others later."""
+    clients: list[web.WebSocketResponse] = []
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        clients.append(socket)
+        async for message in socket:
+            for client in clients[:2]:
+                await client.send_str(message.data)
+            await asyncio.sleep(0.02)
+            for client in clients[2:]:
+                await client.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    return app
+
+
 async def sees_leak(
     utils: ModuleType, aiohttp_server: AiohttpServer, app: web.Application
 ) -> bool:
@@ -71,3 +93,35 @@ async def test_handshake_alone_hides_it(
 ) -> None:
     app = create_leaky_room(handling, lookup)
     assert not await sees_leak(utils4, aiohttp_server, app)
+
+
+@pytest.mark.parametrize("utils", [utils5, utils6], ids=["step5", "step6"])
+async def test_barrier_waits_for_clients_that_have_said_goodbye(
+    aiohttp_server: AiohttpServer, utils: ModuleType
+) -> None:
+    port = (await utils.start_server(aiohttp_server, create_late_room(), 0)).port
+    async with (
+        utils.create_socket_client(port, close_after=1) as (sender, _),
+        utils.create_socket_client(port, close_after=1) as (hearer, _),
+        utils.create_socket_client(port) as (_, outsider_messages),
+    ):
+        await sender.send_str("secret")
+        await utils.wait_for_socket_state(hearer, utils.SocketState.CLOSED)
+
+    assert outsider_messages == ["secret"]
+
+
+async def test_barrier_of_step_7_waits_for_them_too(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    server = await utils7.start_server(aiohttp_server, create_late_room(), 0)
+    async with (
+        utils7.create_socket_client(server.make_url("/")) as sender,
+        utils7.create_socket_client(server.make_url("/")),
+        utils7.create_socket_client(server.make_url("/")) as outsider,
+    ):
+        await sender.send_str("secret")
+        await sender.wait_for_message("secret")
+        await sender.send_close()
+
+    assert outsider.messages == ["secret"]

@@ -137,9 +137,14 @@ class TestWebSocket(ClientWebSocketResponse):
 
         It sends a ping: a server that answers pings where it answers messages, in
         order, as aiohttp's does, has dealt with them when its pong comes.
-        A client that has closed, has gone or was told not to read is not waited for.
+        After a close frame no ping may follow: then it waits for the server's.
+        A client that has gone, or was told not to read, is not waited for.
         """
-        if self.close_sent or self.ending or self.is_paused():
+        if self.ending or self.is_paused():
+            return
+        if self.close_sent:
+            what = "the server's close frame"
+            await self.wait_for(lambda: bool(self.ending), what, timeout)
             return
         self.pings = number = self.pings + 1
         with suppress(ConnectionError):  # it is gone, then

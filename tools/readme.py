@@ -111,8 +111,11 @@ def failure(
     shown = f'"{" ".join(arguments)}"' if options else "-x"
     print(f"\n`make step{step} ARGS={shown}` reports:\n")
     first = report(path, after, *arguments)
-    text = re.split(r"\n==+ (?:FAILURES|ERRORS) =+\n", first)[1]
-    block("text", *text.partition("\n====")[0].splitlines())
+    text = re.search(
+        r"^==+ (?:ERRORS|FAILURES) =+\n(.*?)^==+ short test summary", first, re.M | re.S
+    )
+    assert text, first
+    block("text", *text[1].splitlines())
     return after
 
 

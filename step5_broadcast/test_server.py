@@ -229,6 +229,7 @@ def cut_off(client: ClientWebSocketResponse) -> None:
 
 
 async def test_broadcast_skips_disconnected_clients() -> None:
+    """Ten clients vanish during a broadcast; the two that stay miss nothing."""
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (

@@ -271,6 +271,7 @@ async def test_others_have_their_turn_in_a_flood(aiohttp_server: AiohttpServer) 
 async def test_nothing_comes_after_leaving_a_group(
     aiohttp_server: AiohttpServer,
 ) -> None:
+    """Client 1 sends; three members leave while a slow one has stopped reading."""
     limits = Limits(message_size=LONG, backlog=2**24)
     await start(aiohttp_server, limits)
     async with (
@@ -310,6 +311,7 @@ async def test_nothing_comes_after_leaving_a_group(
 async def test_leaving_in_the_middle_of_a_broadcast(
     aiohttp_server: AiohttpServer,
 ) -> None:
+    """Client 1 sends while three members leave; nothing follows their GROUP_LEFT."""
     await start(aiohttp_server)
     async with (
         create_socket_client(URL) as client1,
@@ -408,6 +410,7 @@ async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
 
 
 async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
+    """Fifty clients connect at the same time; there is room for ten."""
     await start(aiohttp_server, Limits(clients=10))
 
     async with asyncio.timeout(2), ClientSession() as session:
@@ -565,6 +568,7 @@ async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
 
 
 async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
+    """Fifty clients are connected, five of them do not read; the others are told."""
     limits = Limits(message_size=LONG, backlog=2**24)
     server = await start(aiohttp_server, limits)
     async with AsyncExitStack() as stack:

@@ -18,11 +18,12 @@ STOP = 2  # seconds that it may take to end
 
 
 class Process:
-    """A process; the `async with` of its tests is a `with`, which kills it."""
+    """A process; its `with` block kills it, and fails if it has logged an error."""
 
     def __init__(self, ready: str, *command: str, **environment: str) -> None:
         """Start it; a line that matches `ready` names the port when it is ready."""
         self.ready = ready
+        self.output = ""  # that has been read
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **environment},
@@ -41,13 +42,12 @@ class Process:
     def port(self) -> int:
         """The port it listens on: to ask for it waits until the process is ready."""
         assert self.process.stdout
-        output = []
         with self.kill_after(START):
             for line in self.process.stdout:
-                output.append(line)
+                self.output += line
                 if found := re.search(self.ready, line):
                     return int(found[1])
-        raise RuntimeError(f"no line matches {self.ready!r}:\n{''.join(output)}")
+        raise RuntimeError(f"no line matches {self.ready!r}:\n{self.output}")
 
     @contextmanager
     def kill_after(self, seconds: float) -> Iterator[None]:
@@ -77,6 +77,7 @@ class Process:
     def wait(self, timeout: float = STOP) -> tuple[int, str]:
         """Wait until it ends by itself, and return the same."""
         output, _ = self.process.communicate(timeout=timeout)
+        self.output += output
         return self.process.returncode, output
 
     def read_on(self) -> None:
@@ -96,9 +97,11 @@ class Process:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill the process, if it still is one."""
+        """Kill the process, if it still is one, and look at what it has written."""
         if self.process.returncode is None:
             self.end(signal.SIGKILL)
+        if error is None and "Traceback" in self.output:
+            raise AssertionError(f"a process has logged an error:\n{self.output}")
 
 
 def start_broker(port: int = -1) -> Process:

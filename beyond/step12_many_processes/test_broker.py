@@ -110,6 +110,7 @@ async def test_ask_who_has_subscribed(new_broker: BrokerFactory) -> None:
 
 
 async def test_members_on_two_servers(url2: str) -> None:
+    """Two members on each server hear each message once; an outsider hears none."""
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -393,6 +394,7 @@ async def test_client_of_another_server_that_reads_nothing_is_cut_off(
 
 
 async def test_broadcast_to_clients_of_both_servers(url2: str) -> None:
+    """Two clients are on each server; all four hear each broadcast."""
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -523,6 +525,7 @@ async def test_broker_is_stuck(
 async def test_clients_that_join_while_the_broker_is_stuck(
     aiohttp_server: AiohttpServer,
 ) -> None:
+    """Twenty clients are refused while the broker is stuck; later they can join."""
     with start_broker() as nats:
         broker1, broker2 = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in "12"]
         url2 = await start(aiohttp_server, LIMITS, broker1, broker2)

@@ -393,6 +393,7 @@ async def test_last_member_leaves_as_another_joins() -> None:
 
 
 async def test_message_skips_disconnected_members() -> None:
+    """Ten members vanish during a message; the two that stay miss nothing."""
     async with (
         create_socket_client(URL) as client1,
         asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes

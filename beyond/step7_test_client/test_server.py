@@ -294,6 +294,7 @@ def cut_off(client: ClientWebSocketResponse) -> None:
 
 
 async def test_broadcast_skips_disconnected_clients() -> None:
+    """Ten clients vanish during a broadcast; the two that stay miss nothing."""
     test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
 
     async with (
@@ -441,6 +442,7 @@ async def test_given_message_group_server_sends_it_to_members_once_only() -> Non
 
 
 async def test_members_of_two_groups() -> None:
+    """Four clients are in one group, a fifth in another; each hears its own group."""
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -488,6 +490,7 @@ async def test_outsiders_are_refused_and_change_no_group() -> None:
 
 @pytest.mark.parametrize("move", [create("C"), join("B")], ids=["create", "join"])
 async def test_move_to_another_group(move: dict[str, object]) -> None:
+    """Clients 1, 2 and 3 are in a group; client 1 moves to another, and comes back."""
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -612,6 +615,7 @@ async def test_broadcast_to_members_and_others() -> None:
 
 
 async def test_message_skips_disconnected_members() -> None:
+    """Ten members vanish during a message; the two that stay miss nothing."""
     async with (
         create_socket_client(URL) as client1,
         asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes

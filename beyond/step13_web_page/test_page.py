@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import (
@@ -30,7 +30,6 @@ from .browser import (
     OWN,
     PORT,
     REFUSED,
-    TIMEOUT,
     UNHEARD,
     URL,
     Line,
@@ -49,7 +48,6 @@ from .browser import (
     title,
 )
 from .connection import Limits
-from .processes import start_process
 from .server import create_websocket_server
 from .utils import start_server
 
@@ -101,7 +99,7 @@ async def aiohttp_server() -> AsyncIterator[AiohttpServer]:
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
-async def server(aiohttp_server: AiohttpServer) -> TestServer:
+async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server, which stops after the test."""
     return await start(aiohttp_server)
 
@@ -503,8 +501,10 @@ async def test_pauses_between_attempts(browser: Browser) -> None:
 
 
 async def test_attempt_that_hangs(browser: Browser) -> None:
+    may_end = asyncio.Event()
+
     async def hang(_socket: WebSocketRoute) -> None:
-        await asyncio.Event().wait()
+        await may_end.wait()
 
     async with open_page(browser, "about:blank", stop_clock=True) as page:
         await page.route_web_socket("**/ws", hang)
@@ -513,6 +513,7 @@ async def test_attempt_that_hangs(browser: Browser) -> None:
         await expect(page.get_by_role("button", name="Try now")).to_be_hidden()
         await page.clock.run_for(1_000)
         await expect(page.get_by_role("button", name="Try now")).to_be_visible()
+        may_end.set()
 
 
 NONSENSE: list[str | bytes] = [
@@ -686,96 +687,3 @@ async def test_page_allows_nothing_else(browser: Browser) -> None:
     async with open_page(browser, allowed="Content Security Policy") as page:
         await page.evaluate(add, MARKUP)
         await expect(page).to_have_title("Groups")
-
-
-async def ask(method: str, url: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Return the status, and the headers, of the server's answer."""
-    async with (
-        ClientSession(timeout=ClientTimeout(total=TIMEOUT)) as session,
-        session.request(method, url, headers=headers) as response,
-    ):
-        return response.status, response.headers
-
-
-HANDSHAKE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-}
-
-
-async def connect(url: str, origin: str | None = None, **headers: str) -> int:
-    """Return the status with which the server at `url` answers a handshake."""
-    own = {} if origin is None else {"Origin": origin}
-    status, _ = await ask("GET", url, HANDSHAKE | own | headers)
-    return status
-
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'"
-    "; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize(
-    ("path", "content_type"),
-    [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")],
-)
-async def test_files(path: str, content_type: str, method: str) -> None:
-    status, headers = await ask(method, f"{URL}{path}", {})
-    assert status == 200
-    assert headers["Content-Type"] == f"{content_type}; charset=utf-8"
-    assert {name: headers[name] for name in HEADERS} == HEADERS
-    unchanged = {"If-None-Match": headers["ETag"]}
-    status, _ = await ask(method, f"{URL}{path}", unchanged)
-    assert status == 304
-
-
-async def test_handshakes() -> None:
-    url = f"{URL}/ws"
-    assert await connect(url) == 101
-    assert await connect(url, **{"Sec-WebSocket-Key": "short"}) == 400
-    assert await connect(url, **{"Sec-WebSocket-Key": "\u00e9" * 24}) == 400
-    status, _ = await ask("HEAD", url, HANDSHAKE)
-    assert status == 405
-
-
-async def test_origin() -> None:
-    url, own = f"{URL}/ws", f"http://127.0.0.1:{PORT}"
-    assert await connect(url) == 101
-    assert await connect(url, own) == 101
-    foreign = ["", "null", "http://127.0.0.1", "http://127.0.0.1:1", "http://a.example"]
-    alike = [f"{own}0", f"{own}.example", f"http://a.example/{own}"]
-    changed = [own.replace("http", "https"), own.replace("127.0.0.1", "localhost")]
-    for origin in [*foreign, *alike, *changed]:
-        assert await connect(url, origin) == 403, origin
-
-
-async def test_origin_behind_proxy(aiohttp_server: AiohttpServer) -> None:
-    app = web.Application()
-    allowed = ["https://chat.example", "https://chat.example:444"]
-    create_websocket_server(app, origins=allowed)
-    server = await aiohttp_server(app, shutdown_timeout=0.1)
-    url = str(server.make_url("/ws"))
-
-    assert await connect(url, "https://chat.example", Host="chat.example") == 101
-    assert await connect(url, "https://chat.example:444") == 101
-    assert await connect(url, "http://chat.example", Host="chat.example:80") == 101
-    assert await connect(url, "http://chat.example") == 403
-    assert await connect(url, "https://chat.example:445") == 403
-    assert await connect(url, "https://chat.example:445", Host=":80") == 400
-
-
-async def test_origins_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ORIGINS", "https://a.example https://b.example")
-    with start_process("") as process:
-        url = f"http://127.0.0.1:{process.port}/ws"
-        assert await connect(url, "https://a.example") == 101
-        assert await connect(url, "https://b.example") == 101
-        assert await connect(url, "https://c.example") == 403

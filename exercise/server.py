@@ -9,14 +9,14 @@ from aiohttp import WSMsgType, web
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none.
+    """Return the value of the JSON text in `frame`, or None if it is not JSON.
 
-    A number beyond Python's limits, such as 1e999, counts as no JSON.
+    Numbers beyond Python's limits, such as 1e999, do not count as JSON.
     """
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, a lone surrogate.
+        # loads() accepts NaN and lone surrogates: this raises ValueError.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -24,8 +24,8 @@ def parse(frame: str | bytes) -> object:
 
 
 async def broadcast(clients: Iterable[web.WebSocketResponse], text: str) -> None:
-    """Send `text` to each of `clients`; one that has gone stops nobody else's."""
-    for client in list(clients):  # they come and go while the loop awaits
+    """Send `text` to all `clients`, except those that have gone."""
+    for client in list(clients):  # the set can change while send_str() waits
         with suppress(ConnectionError):
             await client.send_str(text)
 
@@ -82,7 +82,7 @@ def create_websocket_server(app: web.Application) -> None:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await answer(socket, parse(message.data))
         except ConnectionError:
-            pass  # the client has gone while it was being answered
+            pass  # the client has gone; nobody is left to answer
         finally:
             clients.discard(socket)
             leave_group(socket)
@@ -95,5 +95,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -19,7 +19,7 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app)
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     return await aiohttp_server(app, port=PORT, shutdown_timeout=0.1)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+# Seconds that any wait may take. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
+    """Return the port of this folder's tests: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).

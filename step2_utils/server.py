@@ -23,7 +23,7 @@ def create_websocket_server(app: web.Application) -> None:
                     case WSMsgType.BINARY:
                         await socket.send_bytes(message.data)
         except ConnectionError:
-            pass  # the client has gone while it was being answered
+            pass  # the client has gone; nobody is left to answer
         return socket
 
     app.router.add_get("/", handle_connection)
@@ -33,5 +33,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -16,21 +16,21 @@ from aiohttp import ClientWebSocketResponse, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-__tracebackhide__ = True  # in pytest's reports, whose subject is the test
-# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+__tracebackhide__ = True  # pytest's reports show the test, not this file
+# Seconds that any wait may take. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
 
 class SocketState(Enum):
-    """The states to wait for, each with what `socket.closed` says in it."""
+    """The states of a connection; their values are those of `socket.closed`."""
 
     OPEN = False
     CLOSED = True
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
+    """Return the port of this folder's tests: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
@@ -49,10 +49,10 @@ async def start_server(
 ) -> TestServer:
     """Start `app` on `port` and return its server; pytest-aiohttp stops it.
 
-    `options` are those of `aiohttp_server`. A port that cannot be had fails the test in
+    `options` go to `aiohttp_server`. If the port is not available, the test fails with
     one line. The article's `startServer`.
     """
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
@@ -64,7 +64,7 @@ async def start_server(
             gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
-    # TestServer cancels the handler of a client that leaves; run_app() lets it finish.
+    # TestServer cancels a handler when its client leaves; run_app() lets it finish.
     server.handler.handler_cancellation = False
     return server
 
@@ -72,15 +72,15 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`: the one way to wait here.
+    """Return the result of `awaitable`; every wait goes through here.
 
-    Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
+    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # then it is the awaitable's own
+        if not limit.expired():  # the awaitable has raised it
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
@@ -90,9 +90,8 @@ async def wait_for_socket_state(
 ) -> None:
     """Wait until `socket` is in `state`.
 
-    Raises `TimeoutError` when that takes more than `timeout` seconds,
-    `ConnectionError` when it cannot happen any more.
-    The article's `waitForSocketState`.
+    Raises `TimeoutError` after `timeout` seconds, `ConnectionError` if the socket is
+    closed and should be open. The article's `waitForSocketState`.
     """
 
     async def poll() -> None:

@@ -27,8 +27,8 @@ TEXTS = [
     " <b>Cafe\u0301</b>\r\n\0🎉 ",
     '{"type": "ECHO", "value": "HI"}',
     "INVALID_MESSAGE",
-    "x" * 126,  # frames change their form at 126
-    "y" * 65_536,  # and at 65,536 bytes
+    "x" * 126,  # from 126 bytes on, the header of a frame is longer
+    "y" * 65_536,  # and longer still from 65,536 bytes on
     "last",
 ]
 INVALID_MESSAGES = {
@@ -62,15 +62,15 @@ INVALID_MESSAGES = {
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or left a task behind.
+    """Fail the test if the server has logged an error, or left a task running.
 
-    Ask for it before the server: then the server has stopped when this looks.
+    Request it before the server: then it checks when the server has stopped.
     """
     yield
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    if tasks:  # a handler may still clean up after its client
+    if tasks:  # a handler may still be cleaning up
         await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
+    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:

@@ -26,33 +26,33 @@ from aiohttp import (
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-__tracebackhide__ = True  # in pytest's reports, whose subject is the test
-# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+__tracebackhide__ = True  # pytest's reports show the test, not this file
+# Seconds that any wait may take. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
 
 class SocketState(Enum):
-    """The states to wait for, each with what `socket.closed` says in it."""
+    """The states of a connection; their values are those of `socket.closed`."""
 
     OPEN = False
     CLOSED = True
 
 
 class Messages(list[str | bytes]):
-    """The messages that a client has received, and what is known of the client."""
+    """The messages that a client has received, and the state of its connection."""
 
-    number = 0  # in reports
+    number = 0  # of the client, in reports
     close_sent = False
-    listener: asyncio.Task[None]  # it is done when the connection has ended
+    listener: asyncio.Task[None]  # ends with the connection
 
 
 open_clients: dict[ClientWebSocketResponse, Messages] = {}
-pongs: dict[bytes, asyncio.Future[None]] = {}  # that have not come yet
+pongs: dict[bytes, asyncio.Future[None]] = {}  # that listen() waits for
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
+    """Return the port of this folder's tests: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
@@ -71,10 +71,10 @@ async def start_server(
 ) -> TestServer:
     """Start `app` on `port` and return its server; pytest-aiohttp stops it.
 
-    `options` are those of `aiohttp_server`. A port that cannot be had fails the test in
+    `options` go to `aiohttp_server`. If the port is not available, the test fails with
     one line. The article's `startServer`.
     """
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
@@ -86,7 +86,7 @@ async def start_server(
             gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
-    # TestServer cancels the handler of a client that leaves; run_app() lets it finish.
+    # TestServer cancels a handler when its client leaves; run_app() lets it finish.
     server.handler.handler_cancellation = False
     return server
 
@@ -94,15 +94,15 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`: the one way to wait here.
+    """Return the result of `awaitable`; every wait goes through here.
 
-    Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
+    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # then it is the awaitable's own
+        if not limit.expired():  # the awaitable has raised it
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
@@ -112,9 +112,8 @@ async def wait_for_socket_state(
 ) -> None:
     """Wait until `socket` is in `state`.
 
-    Raises `TimeoutError` when that takes more than `timeout` seconds,
-    `ConnectionError` when it cannot happen any more.
-    The article's `waitForSocketState`.
+    Raises `TimeoutError` after `timeout` seconds, `ConnectionError` if the socket is
+    closed and should be open. The article's `waitForSocketState`.
     """
 
     async def poll() -> None:
@@ -127,12 +126,12 @@ async def wait_for_socket_state(
 
 
 async def settle(client: ClientWebSocketResponse, timeout: float = TIMEOUT) -> None:
-    """Wait until the server has dealt with all that `client` has sent.
+    """Wait until the server has handled everything that `client` has sent.
 
-    It sends a ping. A server that answers pings where it answers messages, as aiohttp's
-    does, gets to it after the messages: when the pong comes, they are dealt with.
-    After a client's close frame no ping may follow: then it waits for the server's.
-    Raises `TimeoutError` when the answer takes more than `timeout` seconds.
+    Sends a ping. aiohttp's server answers pings and messages in one loop, in order, so
+    the pong means that all messages before it have been handled. After a close frame no
+    ping may follow: then this waits for the server's close frame.
+    Raises `TimeoutError` after `timeout` seconds.
     """
     messages = open_clients.get(client)
     if messages is None:
@@ -155,10 +154,10 @@ async def settle(client: ClientWebSocketResponse, timeout: float = TIMEOUT) -> N
 
 
 async def send_close(client: ClientWebSocketResponse, messages: Messages) -> None:
-    """Send a close frame, the first time; `client.close()` would lose messages."""
+    """Send a close frame, once; `client.close()` would discard messages."""
     if not messages.close_sent:
         messages.close_sent = True
-        with suppress(ConnectionError):  # listen() reports what became of it
+        with suppress(ConnectionError):  # listen() will report the lost connection
             await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
 
 
@@ -167,8 +166,8 @@ async def listen(
 ) -> None:
     """Record messages until the server's close frame.
 
-    Raises `ConnectionError` when none comes, when it comes before the client has sent
-    its own, or when its code is not 1000.
+    Raises `ConnectionError` if there is none, if it comes before the client's own, or
+    if its code is not 1000.
     """
     while True:
         frame = await client.receive()
@@ -197,7 +196,7 @@ async def listen(
 
 
 def add_note(error: BaseException, messages: Messages) -> None:
-    """Let a report say what a client had received, and how its connection ended."""
+    """Add to a report what a client had received, and how its connection ended."""
     end = messages.listener.done() and messages.listener.exception()
     state = f": {end};" if end and end is not error else ""
     received = f"had received {len(messages)}: {reprlib.repr(list(messages))}"
@@ -208,16 +207,15 @@ def add_note(error: BaseException, messages: Messages) -> None:
 async def create_socket_client(
     port: int, close_after: int | None = None
 ) -> AsyncIterator[tuple[ClientWebSocketResponse, Messages]]:
-    """Connect a client; yield it with the list that its messages are recorded in.
+    """Connect a client; yield it, and the list in which its messages are recorded.
 
-    It sends a close frame after `close_after` messages, or else when the `async with`
-    block ends and all open clients have settled. It records until the server's close
-    frame: after the block, the list holds all that the server sent before that.
-    Raises `TimeoutError` when the server does not open the connection, answer a ping or
-    close the connection within 1 second, `ConnectionError` when it closes it before the
-    client has sent its close frame, without one of its own, or with another code than
-    1000.
-    The article's `createSocketClient`.
+    The client sends a close frame after `close_after` messages, or at the end of the
+    `async with` block, when all open clients have settled. It records until the
+    server's close frame: after the block, the list holds everything that the server
+    sent before that.
+    Raises `TimeoutError` if the server does not open the connection, answer a ping or
+    close the connection in time, `ConnectionError` if it closes first, without a close
+    frame, or with a code other than 1000. The article's `createSocketClient`.
     """
     messages = Messages()
     async with ClientSession() as session:
@@ -225,7 +223,7 @@ async def create_socket_client(
         try:
             client = await bounded(connecting, "the server to open the connection")
         except ClientError as error:
-            raise error.with_traceback(None) from None  # without a page of aiohttp's
+            raise error.with_traceback(None) from None  # hide aiohttp's frames
         numbers = [other.number for other in open_clients.values()]
         messages.number = max(numbers, default=0) + 1
         messages.listener = asyncio.create_task(listen(client, messages, close_after))
@@ -237,7 +235,7 @@ async def create_socket_client(
             ending = asyncio.shield(messages.listener)
             closing = asyncio.gather(send_close(client, messages), ending)
             await bounded(closing, "the server's close frame")
-        except BaseException as error:  # pytest.fail() is no Exception
+        except BaseException as error:  # also what pytest.fail() raises
             add_note(error, messages)
             raise
         finally:

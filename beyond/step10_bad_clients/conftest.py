@@ -1,4 +1,4 @@
-"""What the test files share: the server must not log an error."""
+"""What the test files share: a guard against errors of the server."""
 
 import asyncio
 import logging
@@ -8,20 +8,20 @@ import pytest
 
 from .utils import TIMEOUT
 
-pytest.register_assert_rewrite(f"{__package__}.talk")  # for its reports
+pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
 
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or left a task behind.
+    """Fail the test if the server has logged an error, or left a task running.
 
-    Ask for it before the server: then the server has stopped when this looks.
+    Request it before the server: then it checks when the server has stopped.
     """
     yield
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    if tasks:  # a handler may still clean up after its client
+    if tasks:  # a handler may still be cleaning up
         await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
+    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:

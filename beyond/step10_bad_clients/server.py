@@ -21,16 +21,16 @@ from .protocol import parse
 
 
 class Server:
-    """The clients, the groups that they are in, and the answers to what they send."""
+    """The clients, their groups, and the answers to their messages."""
 
     def __init__(self, limits: Limits) -> None:
-        """Begin without clients, and without groups."""
+        """Start without clients or groups."""
         self.limits = limits
         self.clients: set[Connection] = set()
         self.groups = Groups[Connection]()
 
     async def answer(self, socket: Connection, message: object) -> None:
-        """Answer a message, and send it to all that it is for."""
+        """Answer a message, and pass it on to everyone it is for."""
         groups, limits = self.groups, self.limits
         has_room = len(groups.groups_of.get(socket, ())) < limits.groups
         match message:
@@ -63,7 +63,7 @@ class Server:
             } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
                 await send(groups.members(group_id), "GROUP_MESSAGE", message)
-            # Unknown, or not the client's: the reply must not tell which ids exist.
+            # Unknown, or not joined: the reply must not reveal which ids exist.
             case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str()},
@@ -73,21 +73,21 @@ class Server:
                 await send([socket], "INVALID_MESSAGE", None)
 
     async def confirm(self, socket: Connection, kind: str, group_id: str) -> None:
-        """Tell a client which group it is in now."""
+        """Tell a client which group it has joined."""
         value = {"groupId": group_id, "groupName": self.groups.names[group_id]}
         await send([socket], kind, value)
 
     async def handle_connection(self, request: web.Request) -> web.WebSocketResponse:
-        """Let a client in, and answer what it sends until it goes."""
+        """Accept a client, and answer its messages until it disconnects."""
         socket = await open_connection(request, len(self.clients), self.limits)
         self.clients.add(socket)
         try:
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self.answer(socket, parse(message.data))
-                    await asyncio.sleep(0)  # the others' turn: no send waits
+                    await asyncio.sleep(0)  # let others run, because no send waits
         except ConnectionError:
-            pass  # the client has gone while it was being answered
+            pass  # the client has gone; nobody is left to answer
         finally:
             self.clients.discard(socket)
             self.groups.leave_all(socket)
@@ -114,7 +114,7 @@ if __name__ == "__main__":
     allow_open_files(limits.clients)
     create_websocket_server(app, limits)
     port = int(os.environ.get("PORT", "8080"))
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     web.run_app(
         app,
         host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""Tests of the WebSocket server with bad clients, and what good ones notice."""
+"""Tests of the server with bad clients, and of what the good ones notice."""
 
 import asyncio
 import os
@@ -43,9 +43,9 @@ from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-# The system holds some 4 MB for a client that does not read: these are 10 MB.
+# The system buffers some 4 MB for a client that does not read; these are 10 MB.
 LONG_TEXTS = [f"{number} {'x' * 100_000}" for number in range(100)]
-LONG = 2**20  # bytes: room for each of them
+LONG = 2**20  # bytes; larger than each of them
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -70,7 +70,7 @@ def to_all(text: str) -> dict[str, object]:
 async def start(
     aiohttp_server: AiohttpServer, limits: Limits = DEFAULT_LIMITS
 ) -> TestServer:
-    """Start a server with `limits`, and the options that it has in production."""
+    """Start a server with `limits`, and its options in production."""
     app = web.Application()
     create_websocket_server(app, limits)
     options = {"keepalive_timeout": limits.heartbeat}
@@ -78,14 +78,14 @@ async def start(
 
 
 def transport_of(client: ClientWebSocketResponse) -> asyncio.Transport | None:
-    """Return what a client reads by, to pause it: aiohttp has no public name for it."""
+    """Return a client's transport, to pause it; aiohttp has no public name for it."""
     return client._conn and client._conn.transport
 
 
 def stop_reading(client: ClientWebSocketResponse) -> None:
-    """Let a client read nothing more, as a program does that hangs.
+    """Stop reading, like a program that hangs.
 
-    It answers no ping, either, like a computer that is suspended.
+    The client does not answer pings either, like a computer that is suspended.
     """
     transport = transport_of(client)
     assert transport is not None
@@ -93,13 +93,13 @@ def stop_reading(client: ClientWebSocketResponse) -> None:
 
 
 def resume_reading(client: ClientWebSocketResponse) -> None:
-    """Let it read on, also what has come meanwhile, if it is still connected."""
+    """Read again, also what has come in the meantime, if still connected."""
     if transport := transport_of(client):
         transport.resume_reading()
 
 
 def max_backlog(server: TestServer) -> int:
-    """Return how many bytes wait in this process for the client that reads least."""
+    """Return how many bytes wait in this process for the slowest client."""
     assert server.runner
     assert server.runner.server
     transports = [handler.transport for handler in server.runner.server.connections]
@@ -127,7 +127,7 @@ async def test_client_that_reads_nothing_is_cut_off(
             await send(client1, to_all(text))
             backlogs.append(max_backlog(server))
         await send(client2, leave(group_id))
-        await send(client2, join(group_id))  # which has no members any more
+        await send(client2, join(group_id))  # it has no members, so it is gone
         resume_reading(bad_client)
         await bad_client.wait_for_close(1006)
 
@@ -287,7 +287,7 @@ async def test_nothing_comes_after_leaving_a_group(
             await client.wait_for_message_count(1)
             client.clear_messages()
 
-        # A server that waits for the slow client sends the rest when they have left.
+        # A server that waits for the slow client would send the rest after they left.
         for text in LONG_TEXTS[:5]:
             await client1.send_json(message(group_id, text))
         for client in client2, client3, client4:
@@ -341,7 +341,7 @@ async def test_client_that_answers_no_ping_is_cut_off(
     ):
         group_id = await create_group(suspended_client)
         stop_reading(suspended_client)
-        await mute_client.settle()  # it is the last that the server has heard of
+        await mute_client.settle()  # from now on, the server hears nothing from it
         silent_since = asyncio.get_running_loop().time()
         await mute_client.wait_for_close(1006, 2 * heartbeat)
         silence = asyncio.get_running_loop().time() - silent_since
@@ -350,7 +350,7 @@ async def test_client_that_answers_no_ping_is_cut_off(
         await send(client, join(group_id))
         await send(client, to_all("HI"))
 
-    assert silence > heartbeat  # the ping came then, and half of that for an answer
+    assert silence > heartbeat  # the ping comes then; half of that to answer it
     assert client.messages == [unavailable(group_id), echo("HI")]
 
 
@@ -359,7 +359,7 @@ async def test_message_too_large(aiohttp_server: AiohttpServer) -> None:
     largest_text = "x" * (999 - len('{"type": "ECHO", "value": ""}'))
 
     async with create_socket_client(URL) as client:
-        for _ in range(3):  # each has the place of the one before
+        for _ in range(3):  # each takes the place of the last one
             async with create_socket_client(URL) as bad_client:
                 group_id = await create_group(bad_client)
                 await send(bad_client, echo(largest_text))
@@ -418,18 +418,18 @@ async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[socket.socket]:
-    """Connect a socket that knows nothing of HTTP, and reset it in the end."""
+    """Connect a plain socket; in the end, reset the connection."""
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", PORT))
         yield connection
-        at_once = struct.pack("ii", 1, 0)  # instead of a goodbye: on, after 0 seconds
+        at_once = struct.pack("ii", 1, 0)  # linger: on, 0 seconds, so closing resets
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
 
 
 async def receive_all(connection: socket.socket) -> bytes:
-    """Return what a socket receives until the server ends the connection."""
+    """Return everything that a socket receives until the connection ends."""
     received = b""
     while more := await asyncio.get_running_loop().sock_recv(connection, 1_000):
         received += more
@@ -496,7 +496,7 @@ def test_errors_of_ours_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         "without an exception",
         "with one",
     ]
-    caplog.clear()  # for no_server_errors
+    caplog.clear()  # or no_server_errors would object
 
 
 async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
@@ -513,8 +513,8 @@ async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
         await send(client2, create("C"))
         await send(client2, join(other_group_id))
         assert client2.messages == [unavailable("C"), unavailable(other_group_id)]
-        await join_group(client2, own_group_id)  # once more
-        for _ in range(3):  # there is room again for each that it leaves
+        await join_group(client2, own_group_id)  # it is a member already
+        for _ in range(3):  # each group that it leaves makes room for one
             await send(client2, leave(own_group_id))
             own_group_id = await create_group(client2)
         await send(client2, leave(own_group_id))
@@ -556,7 +556,7 @@ async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
 
     refusals = [unavailable("x" * 129), unavailable("one too many")]
     assert client.messages == [*refusals, echo(largest_text)]
-    # No test waits for these. It sees only that they keep to the docstring of `Limits`.
+    # These are not tested here; they only have to agree with the docstring of `Limits`.
     assert 500 < limits.clients < 1024
     assert 50 * limits.message_size < limits.backlog < 2**21
     assert 10 < limits.heartbeat < 60
@@ -575,7 +575,7 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
                 await client.send_json(echo(text))
             await client.send_json(to_all("HI"))
         for client in clients[5:]:
-            await client.wait_for_message_count(5, 5 * TIMEOUT)  # and 30 MB
+            await client.wait_for_message_count(5, 5 * TIMEOUT)  # this includes 30 MB
 
         await bounded(server.close(), "the server to stop", 2 * TIMEOUT)
         for client in clients[5:]:
@@ -599,7 +599,7 @@ async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> Non
 async def run_program(
     soft: int, hard: int
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the server as a program that may have so many files, and up to `hard`."""
+    """Run the server as a program, with soft and hard limits of open files."""
     resource = pytest.importorskip("resource")
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-u", "-m", f"{Path(__file__).parent.name}.server"],

@@ -1,37 +1,37 @@
-"""Who is in which group."""
+"""Which clients are in which groups."""
 
 import asyncio
 import secrets
 from typing import Generic, TypeVar
 
-Client = TypeVar("Client")  # the groups do not care what it is
+Client = TypeVar("Client")  # any hashable type
 
 
 class Groups(Generic[Client]):
-    """The groups that there are, and the clients that are in them.
+    """All groups, and the clients in them.
 
-    A group exists as long as it has members, and `grace` seconds longer when the last
-    one's connection was lost. Names may repeat, ids do not.
+    A group exists while it has members, and `grace` seconds longer if the last member's
+    connection was lost. Ids are unique, names need not be.
     """
 
     def __init__(self, grace: float) -> None:
-        """Begin without groups."""
+        """Start without groups."""
         self.grace = grace
-        self.timers: dict[str, asyncio.TimerHandle] = {}  # of groups without members
-        self.names: dict[str, str] = {}  # of the groups, by their ids
-        self.members_of: dict[str, set[Client]] = {}  # by the same ids
-        self.groups_of: dict[Client, set[str]] = {}  # has the clients that are in one
+        self.timers: dict[str, asyncio.TimerHandle] = {}  # for groups without members
+        self.names: dict[str, str] = {}  # by group id
+        self.members_of: dict[str, set[Client]] = {}  # by group id
+        self.groups_of: dict[Client, set[str]] = {}  # only clients that are in one
 
     def __contains__(self, group_id: str) -> bool:
-        """Tell whether there is such a group."""
+        """Tell whether a group exists."""
         return group_id in self.names
 
     def members(self, group_id: str) -> set[Client]:
-        """Return the clients in a group; an unknown group has none."""
+        """Return a group's members; an unknown group has none."""
         return self.members_of.get(group_id, set())
 
     def create(self, client: Client, name: str) -> str:
-        """Create a group with a first member, and return its id.
+        """Create a group with its first member, and return its id.
 
         Anyone who knows an id can join, so ids must be unguessable.
         """
@@ -42,16 +42,16 @@ class Groups(Generic[Client]):
         return group_id
 
     def join(self, client: Client, group_id: str) -> None:
-        """Make a client a member of a group; one that is a member stays one."""
+        """Add a client to a group; nothing changes if it is a member already."""
         if timer := self.timers.pop(group_id, None):
             timer.cancel()
         self.members_of[group_id].add(client)
         self.groups_of.setdefault(client, set()).add(group_id)
 
     def leave(self, client: Client, group_id: str, *, lost: bool = False) -> None:
-        """Take a member out of its group; the last one takes the group with it.
+        """Remove a member from a group; without members the group is deleted.
 
-        Unless its connection was lost: then the group stays for those who come back.
+        If the member's connection was lost, the group stays for `grace` seconds more.
         """
         self.members_of[group_id].remove(client)
         if not self.members_of[group_id]:
@@ -66,11 +66,11 @@ class Groups(Generic[Client]):
             del self.groups_of[client]
 
     def leave_all(self, client: Client, *, lost: bool) -> None:
-        """Take a client that goes out of all its groups."""
+        """Remove a client that disconnects from all its groups."""
         for group_id in list(self.groups_of.get(client, ())):
             self.leave(client, group_id, lost=lost)
 
     def delete(self, group_id: str) -> None:
-        """Delete a group that has no members any more."""
+        """Delete a group that has no members."""
         self.timers.pop(group_id, None)
         del self.members_of[group_id], self.names[group_id]

@@ -1,4 +1,4 @@
-"""What the test files share: the server must not log an error; brokers."""
+"""What the test files share: a guard against errors of the server, and brokers."""
 
 import asyncio
 import logging
@@ -11,20 +11,20 @@ from .processes import start_broker
 from .utils import TIMEOUT
 
 BrokerFactory = Callable[[], Broker]
-pytest.register_assert_rewrite(f"{__package__}.talk")  # for its reports
+pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
 
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or left a task behind.
+    """Fail the test if the server has logged an error, or left a task running.
 
-    Ask for it before the server: then the server has stopped when this looks.
+    Request it before the server: then it checks when the server has stopped.
     """
     yield
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    if tasks:  # a handler may still clean up after its client
+    if tasks:  # a handler may still be cleaning up
         await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
+    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:
@@ -38,14 +38,14 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
 
 @pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
-    """Start a NATS broker, once, and return its address."""
+    """Start one NATS broker for all tests, and return its address."""
     with start_broker() as broker:
         yield f"nats://127.0.0.1:{broker.port}"
 
 
 @pytest.fixture(params=["memory", "nats"])
 def new_broker(request: pytest.FixtureRequest) -> BrokerFactory:
-    """Return what makes brokers that are connected to each other."""
+    """Return a function that makes brokers, all connected to each other."""
     if request.param == "nats":
         url = request.getfixturevalue("nats_url")
         return lambda: NatsBroker(url)

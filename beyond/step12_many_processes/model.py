@@ -1,4 +1,4 @@
-"""What the server should do, without a socket."""
+"""What the server should do: a model, without sockets."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -7,34 +7,34 @@ Message = dict[str, object]
 
 
 class Model:
-    """The clients, the groups that they are in, and what each of them should hear.
+    """The clients, their groups, and what each client should hear.
 
-    It deals with one request after the other. The id of a group cannot be known before
+    It handles one request at a time. The id of a group cannot be known before
     the server has made it: here, the first group is "group 1", the next "group 2".
     """
 
     def __init__(self) -> None:
-        """Begin without clients, and without groups."""
-        self.created: list[tuple[int, str]] = []  # by whom, and which
-        self.names: dict[str, str] = {}  # of the groups that there are
-        self.groups_of: dict[int, set[str]] = {}  # has the clients that are connected
+        """Start without clients or groups."""
+        self.created: list[tuple[int, str]] = []  # who created which
+        self.names: dict[str, str] = {}  # only groups that exist
+        self.groups_of: dict[int, set[str]] = {}  # only clients that are connected
         self.heard: dict[int, list[Message]] = defaultdict(list)
         self.start_record()
 
     def connect(self, client: int) -> None:
-        """Let a client come, or come back: it is in no group."""
+        """Connect a client, perhaps again: it is in no group."""
         self.groups_of[client] = set()
         self.always_in[client] = set()
         self.been_in[client] = set()
 
     def disconnect(self, client: int) -> None:
-        """Let a client go, in whichever way."""
+        """Disconnect a client."""
         for group in [*self.groups_of[client]]:
             self.leave(client, group)
         del self.groups_of[client]
 
     def request(self, client: int, kind: str, group: str, text: str) -> None:
-        """Deal with a message of a type, `kind`; one of another type is invalid.
+        """Handle a message of type `kind`; unknown types are invalid.
 
         To create a group, `group` is its name.
         """
@@ -68,39 +68,39 @@ class Model:
                 self.tell([client], "INVALID_MESSAGE", None)
 
     def join(self, client: int, group: str, reply: str) -> None:
-        """Let a client be in a group, and confirm it."""
+        """Add a client to a group, and confirm it."""
         self.groups_of[client].add(group)
         self.been_in[client].add(group)
         value = {"groupId": group, "groupName": self.names[group]}
         self.tell([client], reply, value)
 
     def leave(self, client: int, group: str) -> None:
-        """Let a client be in a group no more; one without members is deleted."""
+        """Remove a client from a group; without members the group is deleted."""
         self.groups_of[client].remove(group)
         self.always_in[client].discard(group)
         if not any(group in groups for groups in self.groups_of.values()):
             del self.names[group]
 
     def tell(self, clients: Iterable[int], kind: str, value: object) -> Message:
-        """Let `clients` hear a message."""
+        """Send a message to `clients`."""
         message = {"type": kind, "value": value}
         for client in clients:
             self.heard[client].append(message)
         return message
 
     def start_record(self) -> None:
-        """Begin to record what goes to others, for `allows`: who sends what to whom."""
+        """Start to record, for `allows`, who sends what to whom."""
         self.sent: list[tuple[int, str | None, Message]] = []  # to a group, or to all
         self.always_in = {n: {*groups} for n, groups in self.groups_of.items()}
         self.been_in = {n: {*groups} for n, groups in self.groups_of.items()}
 
     def allows(self, client: int, heard: list[Message], in_turn: list[Message]) -> bool:
-        """Tell whether a client may have heard this, since the record began.
+        """Tell whether `client` may have heard this since the record started.
 
-        That is so if what came from any one client is complete and in order: from this
-        one its replies, which are those that it got `in_turn`; from another what went
-        to all, and to a group that this one was in all the time. To a group that it was
-        in for a part of the time, a message may have come, or not.
+        What came because of each client must be complete and in order. Because of the
+        client itself: the replies that it got `in_turn`. Because of another client: all
+        broadcasts, and all messages to groups that `client` was in the whole time. If
+        it was in a group for part of the time, a message to it may have come or not.
         """
 
         def came_from(who: int, messages: list[Message]) -> list[Message]:

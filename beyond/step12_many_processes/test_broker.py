@@ -1,4 +1,4 @@
-"""Integration tests of two servers, with either broker between them."""
+"""Integration tests of two servers with a broker between them."""
 
 import asyncio
 import logging
@@ -63,7 +63,7 @@ async def url2(aiohttp_server: AiohttpServer, new_broker: BrokerFactory) -> str:
 
 @asynccontextmanager
 async def connect(*brokers: Broker) -> AsyncIterator[None]:
-    """Connect to the broker, and disconnect whatever happens."""
+    """Connect brokers; disconnect them at the end of the block."""
     async with AsyncExitStack() as stack:
         for broker in brokers:
             await broker.start()
@@ -172,7 +172,7 @@ async def test_group_lives_while_it_has_a_member_anywhere(url2: str) -> None:
 
 
 async def find_no_group(client: TestWebSocket, group_id: str) -> None:
-    """Join and leave a group until there is none any more."""
+    """Join and leave a group until it no longer exists."""
     while unavailable(group_id) not in client.messages:
         await send(client, leave(group_id))
         client.clear_messages()
@@ -199,7 +199,7 @@ async def test_group_ends_everywhere_with_its_last_member(url2: str, way: str) -
                 cut_off(client3)
                 await client3.wait_for_close(1006)
         client1.clear_messages()
-        # Its process ends its interest a moment after it has gone.
+        # The other process ends its subscription a moment later.
         for group_id in group_ids[:2]:
             gone = find_no_group(client2, group_id)
             await bounded(gone, "the group to end at the other process")
@@ -272,10 +272,10 @@ async def test_join_while_the_last_member_leaves(
 
 
 class SlowBroker(MemoryBroker):
-    """A broker that needs a moment to begin and to end a subscription."""
+    """A broker that takes a moment to start and to end a subscription."""
 
     async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Begin a subscription, 50 ms later."""
+        """Start a subscription, 50 ms later."""
         await asyncio.sleep(0.05)
         await super().subscribe(subject, deliver, answer)
 
@@ -314,7 +314,7 @@ async def test_clients_hear_that_they_joined_when_messages_come(
     ):
         group_id = await create_group(client1)
         await client2.send_json(join(group_id))
-        await client3.settle()  # by then, its server is about to subscribe
+        await client3.settle()  # by now, its server is about to subscribe
         await client3.send_json(join(group_id))
         await client3.wait_for_message_count(1)
         await send(client1, message(group_id))
@@ -326,7 +326,7 @@ async def test_clients_hear_that_they_joined_when_messages_come(
 
 
 async def visit(groups: Groups[str], client: str, group_id: str) -> bool:
-    """Join a group of another process, and leave it before anybody else's turn."""
+    """Join a group of another process, and leave it at once."""
     if is_there := await groups.find(group_id):
         groups.join(client, group_id)
         groups.leave(client, group_id)
@@ -341,7 +341,7 @@ async def test_clients_that_share_a_search(new_broker: BrokerFactory) -> None:
 
         visits = [asyncio.create_task(visit(groups2, it, group_id)) for it in "123"]
         await asyncio.sleep(0)  # now all of them search
-        visits[0].cancel()  # its server stops, say
+        visits[0].cancel()  # for example, because its server stops
         visitors = asyncio.gather(*visits[1:])
         assert await bounded(visitors, "the others") == [True, True]
         await groups2.settle()
@@ -418,7 +418,7 @@ async def test_bad_group_ids(url2: str, new_broker: BrokerFactory) -> None:
         create_socket_client(URL) as client1,
         create_socket_client(url2) as client2,
     ):
-        # NATS would find this one, whatever is asked for.
+        # NATS would find this subscription for any id.
         await stranger.subscribe("groups.>", asyncio.Queue[bytes]().put, "a bad group")
         group_id = await create_group(client1)
         bad_ids = [*BAD_IDS, f"{group_id}\n", f"{group_id}.x", f" {group_id}"]
@@ -471,7 +471,7 @@ async def test_message_too_large_for_the_broker(
         group_id = await create_group(client1)
         await join_group(client2, group_id)
 
-        for text in "x" * 1_048_576, "HI":  # NATS carries a mebibyte at most
+        for text in "x" * 1_048_576, "HI":  # NATS carries at most a mebibyte
             await send(client1, message(group_id, text))
         await client2.wait_for_message(group_message(group_id))
 
@@ -488,7 +488,7 @@ async def test_broker_is_missing_at_the_start(signal_number: int) -> None:
         nats.send_signal(signal_number)
         with pytest.raises(UnavailableError, match="no broker at"):
             await bounded(broker.start(), "an error", 2 * TIMEOUT)
-        assert broker.client.is_closed  # it does not go on trying
+        assert broker.client.is_closed  # it has stopped trying
 
 
 async def test_broker_is_stuck(
@@ -537,7 +537,7 @@ async def test_clients_that_join_while_the_broker_is_stuck(
             nats.send_signal(signal.SIGSTOP)
             for client in clients:
                 await client.send_json(join(group_id))
-            # It takes half a second for all of them, not for one after the other.
+            # It takes half a second for all of them, not for each.
             no = unavailable(group_id)
             await asyncio.gather(*[client.wait_for_message(no) for client in clients])
             for client in clients:
@@ -607,7 +607,7 @@ async def test_subscriptions_end_while_the_broker_reads_nothing(
             with pytest.raises(UnavailableError):
                 for _ in range(100):
                     await broker.publish("A", "x" * 500_000)
-                    await asyncio.sleep(0)  # nats-py's turn to send it
+                    await asyncio.sleep(0)  # let nats-py send it
 
             ending = [broker.unsubscribe(subject) for subject in subjects]
             await bounded(asyncio.gather(*ending), "the subscriptions to end")
@@ -616,12 +616,12 @@ async def test_subscriptions_end_while_the_broker_reads_nothing(
 
 
 def find_handlers() -> set[asyncio.Task[object]]:
-    """Return the tasks that serve a connection each."""
+    """Return the tasks that handle connections."""
     return {task for task in asyncio.all_tasks() if "RequestHandler" in repr(task)}
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    """Return when something is so."""
+    """Wait until `is_so` returns true."""
     while not is_so():
         await asyncio.sleep(0.001)
 
@@ -701,12 +701,12 @@ async def test_subscription_that_a_stuck_broker_refused() -> None:
             nats.send_signal(signal.SIGCONT)
             await broker1.settle()
 
-            with pytest.raises(UnavailableError):  # it was taken back
+            with pytest.raises(UnavailableError):  # the subscription was taken back
                 await bounded(broker2.ask("A"), "the news that nobody has")
 
 
 class CountingBroker(NatsBroker):
-    """A broker's client that counts its attempts to reconnect."""
+    """A broker that counts its attempts to reconnect."""
 
     def __init__(self, url: str) -> None:
         """Take the address."""
@@ -723,7 +723,7 @@ async def test_broker_is_away_for_long() -> None:
         broker = CountingBroker(f"nats://127.0.0.1:{nats.port}")
         await broker.start()
     broker.client.options["reconnect_time_wait"] = 0  # or this would take 10 seconds
-    for _ in range(100):  # nats-py gives up after 60, if it is not told otherwise
+    for _ in range(100):  # by default, nats-py gives up after 60
         await bounded(broker.attempts.acquire(), "another attempt to reconnect")
     await broker.stop()
 
@@ -733,7 +733,7 @@ async def test_clients_of_a_broker_that_is_away_stop() -> None:
         brokers = [NatsBroker(f"nats://127.0.0.1:{nats.port}") for _ in range(100)]
         await asyncio.gather(*[broker.start() for broker in brokers])
     stopping = []
-    for broker in brokers:  # each has come to another point of its first attempt
+    for broker in brokers:  # each is at another point of its first attempt
         stopping.append(asyncio.create_task(broker.stop()))
         await asyncio.sleep(0)
     await bounded(asyncio.gather(*stopping), "all of them to stop")

@@ -1,7 +1,7 @@
-"""Conversations that nobody thought of: the clients hear what the model says.
+"""Conversations that nobody has written: each client hears what the model says.
 
-There are 50 of each kind, always the same; with CONVERSATIONS=1000 in the environment
-there are 1,000.
+There are 50 of each kind, always the same ones. CONVERSATIONS=1000 in the environment
+makes it 1,000.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def as_json(kind: str, value: object) -> str:
 
 
 def vary(value: object) -> object:
-    """Return the same message with other keys, too, and in another order."""
+    """Return the same message with more keys, in another order."""
     if not isinstance(value, dict):
         return value
     return {**{key: vary(value[key]) for key in reversed(value)}, "more": [1.5]}
@@ -55,7 +55,7 @@ def vary(value: object) -> object:
 
 CLIENTS = range(1, 6)
 NAMES = [*"AAB", "", " A ", "\N{ANGSTROM SIGN}", "x" * 126]
-GROUPS = [f"group {n}" for n in (1, 2, 3, 4, 5, 6, 1, 2, 3)]  # as the model has them
+GROUPS = [f"group {n}" for n in (1, 2, 3, 4, 5, 6, 1, 2, 3)]  # as the model names them
 TEXTS = [*USUAL_TEXTS, "HI", '"HI"']
 TYPES = ["ECHO", "ECHO_TIMES_3", "ECHO_TO_ALL"]
 TYPES += ["CREATE_GROUP", "JOIN_GROUP", "LEAVE_GROUP", "MESSAGE_GROUP"]
@@ -75,15 +75,15 @@ NONSENSE: dict[str, str | bytes] = {
 
 
 class Deed(NamedTuple):
-    """What a client does: it comes, or goes, or sends a message of a type."""
+    """What a client does: it connects, disconnects, or sends a message."""
 
     kind: str
     group: str = ""
     text: str = ""
-    form: str = ""  # of the message: "in a binary frame", "in another form"
+    form: str = ""  # "in a binary frame" or "in another form"
 
     def __repr__(self) -> str:
-        """Return the deed as a report has it."""
+        """Return the line of a report."""
         if self.kind in NONSENSE:
             return f"nonsense, {self.kind}"
         words = [self.kind]
@@ -112,7 +112,7 @@ class Deed(NamedTuple):
         return text.encode() if self.form == "in a binary frame" else text
 
 
-# The deeds to choose from. What is here more often is done more often.
+# The deeds to choose from; the more often one is here, the more often it is chosen.
 COMING_AND_GOING = [
     *[Deed("comes")] * 50,
     *[Deed("leaves")] * 35,
@@ -137,19 +137,19 @@ REQUESTS += [*map(Deed, NONSENSE)] * 3
 JOINS = [Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
 JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
 
-Lines = list[tuple[int, Deed]]  # which client does what
+Lines = list[tuple[int, Deed]]  # which client does what, in order
 Stretches = Sequence[Lines]  # one by one, at once, one by one
-NewBrokers = Callable[[], list[Broker]]  # as many as there are servers
+NewBrokers = Callable[[], list[Broker]]  # one for each server
 
 
 def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
-    """Return a strategy that chooses so many lines."""
+    """Return a strategy that chooses `count` lines."""
     line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(deeds))
     return st.lists(line, min_size=count, max_size=count)
 
 
 def show(said: object) -> str:
-    """Return a text, or a message, as a report has it."""
+    """Return a text or a message, shortened for a report."""
     match said:
         case {"type": str(kind), "value": value, **other} if not other:
             return f"{kind} {show(value)}"
@@ -161,20 +161,20 @@ def show(said: object) -> str:
 
 
 class Conversation:
-    """A conversation of clients with a server, or several, and with the model."""
+    """A conversation of clients with servers and with the model."""
 
     def __init__(self, *urls: StrOrURL) -> None:
-        """Talk to the servers at `urls`, and write down what is said."""
+        """Talk to the servers at `urls`, and keep a script."""
         self.urls = urls
         self.model = Model()
-        self.ids: dict[str, str] = {}  # what the server calls the model's groups
+        self.ids: dict[str, str] = {}  # of the server, by the model's names
         self.heard: dict[int, list[Any]] = defaultdict(list)
         self.clients: dict[int, TestWebSocket] = {}
         self.exits: dict[int, AsyncExitStack] = {}
         self.script: list[str] = []
 
     async def one_by_one(self, lines: Lines) -> None:
-        """Let clients do things, each when the server has dealt with the one before."""
+        """Do one thing at a time: each waits until the server has handled the last."""
         for n, deed in lines:
             if n not in self.clients:
                 await self.connect(n)
@@ -186,12 +186,12 @@ class Conversation:
             if deed not in COMING_AND_GOING:
                 await self.send(n, self.plan(n, deed, [*self.model.names]))
                 await self.clients[n].settle()
-                if len(self.urls) > 1:  # that says nothing of the other server
+                if len(self.urls) > 1:  # the pong says nothing about the other server
                     await self.wait_for_all()
                 self.learn_ids()
 
     async def connect(self, n: int) -> None:
-        """Let a client come, or come back."""
+        """Connect a client, perhaps again."""
         self.script.append(f"client {n}: comes")
         self.model.connect(n)
         self.exits[n] = AsyncExitStack()
@@ -202,26 +202,26 @@ class Conversation:
         self.clients[n].messages = self.heard[n]  # one list for all its connections
 
     async def leave(self, n: int) -> None:
-        """Let a client say goodbye."""
+        """Disconnect a client properly, with close frames."""
         self.script.append(f"client {n}: leaves")
         self.model.disconnect(n)
         await self.exits[n].aclose()
         del self.clients[n]
 
     def cut_off(self, n: int, when: str = "") -> None:
-        """Let a client vanish without a goodbye."""
+        """Cut a client off, without a close frame."""
         self.script.append(f"client {n}: vanishes{when}")
         cut_off(self.clients[n])
 
     async def forget(self, n: int) -> None:
-        """See the connection of a client that has vanished end."""
+        """Wait until the connection of a client that was cut off has ended."""
         self.model.disconnect(n)
         with suppress(ConnectionError):
             await self.exits[n].aclose()
         del self.clients[n]
 
     def plan(self, n: int, deed: Deed, known: list[str]) -> Deed:
-        """Return the request that `deed` means, after the model has dealt with it."""
+        """Let the model handle a request; return what `deed` means at this point."""
         kind, group = deed.kind, deed.group
         own = [group for group in known if group in self.model.groups_of[n]]
         if kind.endswith(", its own"):
@@ -231,7 +231,7 @@ class Conversation:
             kind = kind.partition(",")[0] if known else "CREATE_GROUP"
             group = known[GROUPS.index(group) % len(known)] if known else "A"
         if group in self.model.names and group not in known:
-            group = "unknown"  # as yet, since its id has not been read
+            group = "unknown"  # until its id has been read
         self.model.request(n, kind, group, deed.text)
         return deed._replace(kind=kind, group=group)
 
@@ -245,7 +245,7 @@ class Conversation:
             await self.clients[n].send_str(frame)
 
     def learn_ids(self) -> None:
-        """Read off the replies what the server calls the groups of the model."""
+        """Learn from the replies which id the server gave each group of the model."""
         for n in self.clients:
             created = iter([group for who, group in self.model.created if who == n])
             for reply in self.heard[n]:
@@ -265,10 +265,10 @@ class Conversation:
         return [rename(message) for message in self.heard[n]]
 
     async def at_once(self, lines: Lines) -> None:
-        """Let clients send all of this without a wait; the model knows what may come.
+        """Let clients send all of this without waiting; the model knows what may come.
 
-        No two texts are alike. Groups are those that there are: they stay, for one
-        client is in all of them. Who vanishes does so at the end, and is silent.
+        All texts differ. All groups exist, and stay, because one client is in all of
+        them. Clients that vanish send nothing, and vanish at the end.
         """
         known = [*self.model.names]
         witness, *others = CLIENTS
@@ -287,7 +287,7 @@ class Conversation:
             self.cut_off(n, ", at once")
         for n in vanishing:
             await self.forget(n)
-        for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
+        for n in [*self.clients] * 2:  # after the first pongs, all is sent
             await self.clients[n].settle()
         self.learn_ids()
         for n, before in start.items():
@@ -296,12 +296,12 @@ class Conversation:
                 self.model.heard[n][before:] = heard
 
     async def wait_for_all(self) -> None:
-        """Wait until all have heard as many messages as they should."""
+        """Wait until all clients have heard as many messages as they should."""
         for n, client in self.clients.items():
             await client.wait_for_message_count(len(self.model.heard[n]))
 
     async def hold(self, before: Lines, at_once: Lines, after: Lines) -> None:
-        """Hold a conversation, from the first who comes to the last who leaves."""
+        """Hold a whole conversation; in the end, all clients leave."""
         await self.one_by_one(before)
         await self.at_once(at_once)
         await self.one_by_one(after)
@@ -309,15 +309,15 @@ class Conversation:
             await self.leave(n)
 
     async def end(self) -> None:
-        """Let nobody stay, whatever the server does."""
+        """Cut all clients off, whatever the server does."""
         for n, client in self.clients.items():
-            with suppress(AttributeError, OSError):  # it may have gone already
+            with suppress(AttributeError, OSError):  # its connection may have ended
                 cut_off(client)
             with suppress(OSError, ClientError):
                 await self.exits[n].aclose()
 
     def report(self) -> list[str]:
-        """Return what clients heard, if it is not what they should have heard."""
+        """Return who heard something else than the model says, and what."""
         return [
             f"client {n} {verb}: [{', '.join(map(show, messages))}]"
             for n in CLIENTS
@@ -332,10 +332,10 @@ class Conversation:
 async def find_fault(
     stretches: Stretches, timeout: float, brokers: list[Broker]
 ) -> str:
-    """Return a report of what is wrong with a conversation, with fresh servers.
+    """Hold a conversation with fresh servers; return a report of what goes wrong.
 
-    There is one for each of `brokers`. The report is empty if nothing is wrong, and
-    the conversation ends within `timeout` seconds.
+    There is a server for each of `brokers`. The report is empty if nothing goes wrong,
+    within `timeout` seconds.
     """
     limits = Limits(message_size=2**20, per=0, grace=0)
     servers = []
@@ -366,11 +366,11 @@ async def find_fault(
 
 
 async def find_shortest_fault(stretches: Stretches, new_brokers: NewBrokers) -> str:
-    """Return the report on what a conversation's fault needs, if it has one.
+    """Return the report of the shortest conversation that goes wrong, if it does.
 
-    It leaves out lines, fewer and fewer at a time, as long as it goes wrong without
-    them, for 5 seconds at most. Hypothesis, which knows nothing of lines, takes over
-    a thousand attempts where this takes some forty.
+    Leaves out lines, many at a time and then fewer, while the rest still goes wrong,
+    for at most 5 seconds. This takes some forty attempts; Hypothesis, which does not
+    know about lines, would take over a thousand.
     """
     fault = await find_fault(stretches, 3, new_brokers())
     deadline = time.monotonic() + 5
@@ -390,14 +390,14 @@ def check(
     *stretches: st.SearchStrategy[Lines],
     new_brokers: NewBrokers = lambda: [MemoryBroker()],
 ) -> None:
-    """Fail with a conversation that goes wrong, if Hypothesis thinks up one.
+    """Fail with a conversation that goes wrong, if Hypothesis finds one.
 
-    Each conversation has an event loop of its own, so this runs in a thread.
+    Each conversation has its own event loop, so this runs in a thread.
     """
     fault = ""
 
     @settings(
-        max_examples=10,  # of more, Hypothesis makes most by repeating parts of others
+        max_examples=10,  # with more, Hypothesis mostly repeats parts of earlier ones
         database=None,
         deadline=None,
         verbosity=Verbosity.quiet,
@@ -431,7 +431,7 @@ async def test_requests_at_once(no_server_errors: None) -> None:
 
 
 async def test_requests_to_two_servers(new_broker: BrokerFactory) -> None:
-    deeds = [Deed("comes")] * 50 + REQUESTS  # a group may outlive who goes by a moment
+    deeds = [Deed("comes")] * 50 + REQUESTS  # a group may outlive its last member
     witnesses = [(n, Deed("comes")) for n in (1, 2)]  # one on each server
     await asyncio.to_thread(
         check,

@@ -33,7 +33,7 @@ from .utils import TIMEOUT, bounded, compute_port, start_server
 
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
-# Room for the long texts, and for many; groups go with their last member.
+# Large and fast enough for all tests; groups end with their last member.
 LIMITS = Limits(message_size=2**20, name_length=2**20, per=0, grace=0)
 
 
@@ -160,7 +160,7 @@ async def test_client_comes_while_a_broadcast_waits(
 
 
 def count_connections() -> int:
-    """Return how many connections the servers in this process have not forgotten."""
+    """Return how many connections the servers in this process still hold."""
     gc.collect()
     return sum(issubclass(type(it), web.WebSocketResponse) for it in gc.get_objects())
 
@@ -204,8 +204,8 @@ async def test_server_forgets_groups_without_members() -> None:
             gc.collect()
             blocks.append(sys.getallocatedblocks())
 
-    # What is kept of 100 groups takes 100 blocks of memory at least. The first rounds
-    # take some for good: caches fill.
+    # Keeping anything of 100 groups takes at least 100 blocks of memory. The first
+    # rounds do not count, because they fill caches.
     assert blocks[-1] - blocks[-2] < 50
 
 
@@ -240,7 +240,7 @@ async def test_group_ids_are_distinct_and_hard_to_guess(
             for client, name in zip(clients, names, strict=True)
         ]
 
-    # 128 bits take 22 characters at least. Counted, they would begin, or end, alike.
+    # 128 bits need at least 22 characters. Ids that are counted begin or end alike.
     assert all(re.fullmatch(r"[\w-]{22,}", group_id) for group_id in group_ids)
     assert len({group_id[:8] for group_id in group_ids}) == len(group_ids)
     assert len({group_id[-8:] for group_id in group_ids}) == len(group_ids)
@@ -290,7 +290,7 @@ async def test_outsiders_are_refused_and_change_no_group() -> None:
             await client1.settle()
             assert client1.messages == []
             await send(client, leave(group1))
-            await send(client, join("A"))  # a name is no id
+            await send(client, join("A"))  # a name is not an id
         await send(client1, message(group1, "to 1"))
         await send(client2, message(group2, "to 2"))
 
@@ -322,7 +322,7 @@ async def test_invalid_messages_about_a_group() -> None:
         ]
         for invalid_message in invalid_messages:
             await send(client2, invalid_message)
-            await send(outsider, invalid_message)  # no reply tells that it exists
+            await send(outsider, invalid_message)  # the reply does not reveal the group
         await send(client1, message(group_id))
 
     assert client1.messages == [group_message(group_id)]
@@ -340,7 +340,7 @@ async def test_group_without_members_is_deleted(way: str) -> None:
             group_id = await create_group(client1)
             await join_group(client2, group_id)
             await send(client1, leave(group_id))
-            await join_group(client1, group_id)  # not empty, so it is there
+            await join_group(client1, group_id)  # it has a member, so it exists
             await send(client1, leave(group_id))
             if way == "leaves it":
                 await send(client2, leave(group_id))
@@ -396,11 +396,11 @@ async def test_message_skips_disconnected_members() -> None:
     """Ten members vanish during a message; the two that stay miss nothing."""
     async with (
         create_socket_client(URL) as client1,
-        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect() itself would wait for minutes
         ClientSession() as session,
     ):
         group_id = await create_group(client1)
-        # The server keeps no order: so some come before client2, and some after it.
+        # A set has no order: with ten, some come before client2 and some after it.
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
         async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
@@ -409,7 +409,7 @@ async def test_message_skips_disconnected_members() -> None:
                 await client.send_json(join(group_id))
                 await client.receive()
 
-            # The server hears of it all at once: the messages, and ten clients cut off.
+            # The server sees all of this at once. One vanishes while it is answered.
             await client1.send_json(message(group_id))
             await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             await vanishing_clients[0].ping()

@@ -1,7 +1,7 @@
-"""Tests of what happens because time passes, at the limits that hold in production.
+"""Tests of what happens as time passes, with the limits of production.
 
-The event loop's clock is looptime's: when nothing is ready to run, it jumps to the next
-timer. An hour takes milliseconds; sockets are real.
+looptime controls the event loop's clock: when nothing is ready to run, the clock jumps
+to the next timer. An hour takes milliseconds; the sockets are real.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ MINUTE, HOUR = 60, 3600  # seconds
 
 @pytest.fixture(autouse=True)
 async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
-    """Give every test a fresh server, as it is in production."""
+    """Give every test a fresh server, with the limits of production."""
     app = web.Application()
     create_websocket_server(app)
     options = {"keepalive_timeout": DEFAULT_LIMITS.heartbeat}
@@ -132,7 +132,7 @@ async def test_client_may_go_on_after_a_while() -> None:
 
 
 async def lose(client: TestWebSocket) -> None:
-    """Let a client's connection be lost, and wait until the server knows."""
+    """Cut a client off, and wait until its connection has ended."""
     cut_off(client)
     await client.wait_for_close(WSCloseCode.ABNORMAL_CLOSURE)
 
@@ -147,7 +147,7 @@ async def test_group_stays_for_a_member_that_was_lost(go: Go) -> None:
     async with create_socket_client(URL) as client:
         group_id = await create_group(client)
         await go(client)
-    for _ in range(2):  # it has the whole time each time
+    for _ in range(2):  # each time, the grace starts anew
         await asyncio.sleep(DEFAULT_LIMITS.grace - 1)
         async with create_socket_client(URL) as client:
             await join_group(client, group_id)
@@ -187,7 +187,7 @@ async def test_group_goes_at_once_with_a_member_that_was_not_lost(
     ):
         group_id = await create_group(client1)
         await join_group(client2, group_id)
-        await lose(client1)  # while somebody else is there
+        await lose(client1)  # while another member is there
         await go(client2, group_id)
         await send(client3, join(group_id))
 
@@ -213,7 +213,7 @@ async def test_clock_runs_away_while_a_process_works() -> None:
 
     assert process.stdin
     process.stdin.close()
-    assert await process.wait() == 0  # without a time-out nothing runs away
+    assert await process.wait() == 0  # without a time-out the clock does not matter
 
 
 async def test_clock_stands_still_while_the_loop_is_busy() -> None:

@@ -27,14 +27,14 @@ from aiohttp.test_utils import TestServer
 from aiohttp.typedefs import StrOrURL
 from pytest_aiohttp import AiohttpServer
 
-__tracebackhide__ = True  # in pytest's reports, whose subject is the test
-# Seconds that anything may take: it takes milliseconds here. Slow machines set more.
+__tracebackhide__ = True  # pytest's reports show the test, not this file
+# Seconds that any wait may take. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
 
 class SocketState(Enum):
-    """The states to wait for, each with whether the connection has ended in it."""
+    """The states of a connection; their values say whether it has ended."""
 
     OPEN = False
     CLOSED = True
@@ -44,7 +44,7 @@ open_clients: list["TestWebSocket"] = []
 
 
 def compute_port() -> int:
-    """Return a port of this folder's own: `BASE_PORT + 100 * worker + step`.
+    """Return the port of this folder's tests: `BASE_PORT + 100 * worker + step`.
 
     `BASE_PORT` comes from the environment (3000 by default), `worker` from
     pytest-xdist (0 without it), `step` from the folder's name (0 if it has none).
@@ -63,10 +63,10 @@ async def start_server(
 ) -> TestServer:
     """Start `app` on `port` and return its server; pytest-aiohttp stops it.
 
-    `options` are those of `aiohttp_server`. A port that cannot be had fails the test in
+    `options` go to `aiohttp_server`. If the port is not available, the test fails with
     one line. The article's `startServer`.
     """
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     options = {"shutdown_timeout": 0.3 * TIMEOUT, **options}
     try:
         server = await aiohttp_server(app, port=port, **options)
@@ -78,7 +78,7 @@ async def start_server(
             gc.collect()
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"
         raise pytest.fail.Exception(problem, pytrace=False) from None
-    # TestServer cancels the handler of a client that leaves; run_app() lets it finish.
+    # TestServer cancels a handler when its client leaves; run_app() lets it finish.
     server.handler.handler_cancellation = False
     return server
 
@@ -86,59 +86,59 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`: the one way to wait here.
+    """Return the result of `awaitable`; every wait goes through here.
 
-    Raises `TimeoutError`, which says `what` was waited for, after `timeout` seconds.
+    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # then it is the awaitable's own
+        if not limit.expired():  # the awaitable has raised it
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
 
 class TestWebSocket(ClientWebSocketResponse):
-    """A client's connection, and the record of what the server sent over it.
+    """A client's connection, and the record of what the server has sent.
 
-    All its waits end with the event, or else raise `ConnectionError` as soon as the
-    connection has ended, `TimeoutError` after `timeout` seconds: both say what was
-    waited for, how the connection ended, and what came.
-    The second edition's `TestWebSocket`.
+    Each wait returns as soon as the event has come. It raises `ConnectionError` as soon
+    as the connection has ended, and `TimeoutError` after `timeout` seconds; both say
+    what it waited for, how the connection ended, and what has come.
+    `TestWebSocket` of the article's second edition.
     """
 
-    __test__ = False  # for pytest, which takes it for tests
+    __test__ = False  # or pytest collects it, for its name
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Take what `ClientSession` makes a connection of."""
+        """Take the arguments with which `ClientSession` makes a connection."""
         super().__init__(*args, **options)
         self.number = 0  # in reports
         self.messages: list[Any] = []
         self.ending = ""  # how the connection ended, in words
         self.end_code = 0  # the server's close code; 1005 and 1006 as in RFC 6455
-        self.may_end = False  # so: as an answer, or as the test has waited for it
+        self.may_end = False  # in this way: as an answer, or as the test expects
         self.close_sent = 0  # the code of the client's close frame
         self.pings = self.pongs = 0
         self.changed = asyncio.Condition()
         self.listener: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
-        """Return what a report says about this client."""
+        """Return the client's state and record, for reports."""
         received = f"had received {len(self.messages)}: {reprlib.repr(self.messages)}"
         return f"client {self.number}: {self.ending or 'connected'}; {received}"
 
     def clear_messages(self) -> None:
-        """Forget the messages so far: later waits do not count them."""
+        """Forget all messages so far; later waits do not count them."""
         self.messages.clear()
 
     async def settle(self, timeout: float = TIMEOUT) -> None:
-        """Wait until the server has dealt with all that this client has sent.
+        """Wait until the server has handled everything that this client has sent.
 
-        It sends a ping: a server that answers pings where it answers messages, in
-        order, as aiohttp's does, has dealt with them when its pong comes.
-        After a close frame no ping may follow: then it waits for the server's.
-        A client that has gone, or was told not to read, is not waited for.
+        Sends a ping. aiohttp's server answers pings and messages in one loop, in order,
+        so the pong means that all messages before it have been handled. After a close
+        frame no ping may follow: then this waits for the server's close frame.
+        Returns at once if the connection has ended, or the test has paused it.
         """
         if self.ending or self.is_paused():
             return
@@ -147,7 +147,7 @@ class TestWebSocket(ClientWebSocketResponse):
             await self.wait_for(lambda: bool(self.ending), what, timeout)
             return
         self.pings = number = self.pings + 1
-        with suppress(ConnectionError):  # it is gone, then
+        with suppress(ConnectionError):  # the connection has ended
             ping = self.ping(str(number).encode())
             await bounded(ping, "the server to read a ping", timeout)
         await self.wait_for(
@@ -169,16 +169,16 @@ class TestWebSocket(ClientWebSocketResponse):
     async def wait_for_message_count(
         self, count: int, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until there are `count` messages, or more."""
+        """Wait until there are at least `count` messages."""
         what = f"{count} message(s)"
         await self.wait_for(lambda: len(self.messages) >= count, what, timeout)
 
     async def wait_for_close(
         self, code: int = WSCloseCode.OK, timeout: float = TIMEOUT
     ) -> None:
-        """Wait until the server closes the connection with `code`, as it ought to here.
+        """Wait until the server closes the connection with `code`, as the test expects.
 
-        1005 stands for a close frame without a code, 1006 for no close frame at all.
+        1005 means a close frame without a code, 1006 no close frame at all.
         """
         what = f"the server to close with code {code}"
         await self.wait_for(lambda: self.end_code == code, what, timeout)
@@ -187,7 +187,7 @@ class TestWebSocket(ClientWebSocketResponse):
     async def wait_for(
         self, has_happened: Callable[[], bool], what: str, timeout: float
     ) -> None:
-        """Wait until something, `what`, has happened: the way of the waits above."""
+        """Wait until `what` has happened; all waits above go through here."""
         async with self.changed:
             event = self.changed.wait_for(lambda: has_happened() or self.ending)
             try:
@@ -200,7 +200,7 @@ class TestWebSocket(ClientWebSocketResponse):
     async def send_str(self, data: str, compress: int | None = None) -> None:
         """Send a text frame."""
         self.check_close_not_sent()
-        with suppress(ConnectionError):  # the next wait says how the connection ended
+        with suppress(ConnectionError):  # the next wait says how it ended
             await bounded(super().send_str(data, compress), "the server to read")
 
     async def send_bytes(self, data: bytes, compress: int | None = None) -> None:
@@ -210,27 +210,27 @@ class TestWebSocket(ClientWebSocketResponse):
             await bounded(super().send_bytes(data, compress), "the server to read")
 
     def check_close_not_sent(self) -> None:
-        """Raise `RuntimeError` when nothing may be sent any more."""
+        """Raise `RuntimeError` if the client has sent its close frame."""
         if self.close_sent:
             problem = "the test sends a message after the close frame"
             raise RuntimeError(f"{problem} (RFC 6455, 5.5.1)\n{self}")
 
     async def receive(self, *_args: object, **_options: object) -> NoReturn:
-        """Raise `RuntimeError`: this client listens by itself."""
+        """Raise `RuntimeError`: a task of this client receives its messages."""
         raise RuntimeError(
             "this client listens by itself: use messages, or wait_for_message()"
         )
 
     async def send_close(self, code: int = WSCloseCode.OK, reason: bytes = b"") -> None:
-        """Send a close frame, the first time."""
+        """Send a close frame, once."""
         if not (self.close_sent or self.ending):
             self.close_sent = code
             with suppress(ConnectionError):
                 await self.send_frame(code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
-        """Send a close frame, and record until the server's."""
-        if asyncio.current_task() is self.listener:  # it is aiohttp that closes
+        """Send a close frame, and record until the server's close frame."""
+        if asyncio.current_task() is self.listener:  # aiohttp itself closes
             return await super().close(code=code, message=message)
         what = "the server's close frame"
         await bounded(self.send_close(code, message), what)
@@ -238,20 +238,20 @@ class TestWebSocket(ClientWebSocketResponse):
         return True
 
     def is_paused(self) -> bool:
-        """Tell whether the test has paused the transport, for reasons of its own."""
+        """Tell whether the test has paused the transport."""
         protocol = self._conn and self._conn.protocol
         if protocol is None or protocol.transport is None:
             return False
-        paused_by_aiohttp = protocol._reading_paused  # while the listener catches up
+        paused_by_aiohttp = protocol._reading_paused  # until the listener has caught up
         return not (protocol.transport.is_reading() or paused_by_aiohttp)
 
     def check_ending(self) -> None:
-        """Raise `ConnectionError` unless the connection has ended as it ought to."""
+        """Raise `ConnectionError` unless the connection has ended as expected."""
         if not self.may_end:
             raise ConnectionError(str(self))
 
     async def listen(self, decode: Callable[[Any], Any], autoping: bool) -> None:
-        """Record messages until the connection ends, and then how it did."""
+        """Record messages until the connection ends, and then how it ended."""
         while not self.ending:
             frame = await super().receive()
             match frame.type:
@@ -262,7 +262,7 @@ class TestWebSocket(ClientWebSocketResponse):
                         with suppress(ConnectionError):
                             await self.pong(frame.data)
                 case WSMsgType.PONG:
-                    if frame.data.isdigit():  # or it answers a ping of the test's
+                    if frame.data.isdigit():  # not if it answers a ping of the test
                         self.pongs = int(frame.data)
                 case _:
                     self.record_end(frame)
@@ -270,7 +270,7 @@ class TestWebSocket(ClientWebSocketResponse):
                 self.changed.notify_all()
 
     def record(self, data: str | bytes, decode: Callable[[Any], Any]) -> None:
-        """Record a message; one that cannot be decoded is the last."""
+        """Record a message; if it cannot be decoded, it is the last one."""
         self.messages.append(data)
         try:
             self.messages[-1] = decode(data)
@@ -299,18 +299,17 @@ class TestWebSocket(ClientWebSocketResponse):
 async def create_socket_client(
     url: StrOrURL, *, decode: Callable[[Any], Any] = lambda data: data, **options: Any
 ) -> AsyncIterator[TestWebSocket]:
-    """Connect a client, and yield it when the server listens to it.
+    """Connect a client; yield it when the server has begun to listen to it.
 
-    `decode` makes a message of the text or bytes of a frame, such as `json.loads`;
+    `decode` turns the text or bytes of a frame into a message (such as `json.loads`);
     `options` go to `ClientSession.ws_connect()`.
-    When the `async with` block ends, every client that is open settles; then this one
-    sends a close frame, and records until the server's: after the block, `messages`
-    holds all that the server sent before that.
-    Raises `TimeoutError` when the server does not open the connection, answer a ping or
-    close it within 1 second, `ConnectionError` when it closes it before the client has
-    sent its close frame (unless the test has used `wait_for_close()`), without one of
-    its own, or with another code than 1000.
-    The article's `createSocketClient`.
+    When the `async with` block ends, all open clients settle; then this client sends a
+    close frame, and records until the server's close frame. After the block, `messages`
+    holds everything that the server sent before that.
+    Raises `TimeoutError` if the server does not open the connection, answer a ping or
+    close the connection in time; `ConnectionError` if it closes first (unless the test
+    expects it, with `wait_for_close()`), without a close frame, or with a code other
+    than 1000. The article's `createSocketClient`.
     """
     async with ClientSession(ws_response_class=TestWebSocket) as session:
         answers_pings = options.pop("autoping", True)
@@ -318,7 +317,7 @@ async def create_socket_client(
         try:
             client = await bounded(connecting, "the server to open the connection")
         except ClientError as error:
-            raise error.with_traceback(None) from None  # without a page of aiohttp's
+            raise error.with_traceback(None) from None  # hide aiohttp's frames
         assert isinstance(client, TestWebSocket)
         numbers = [other.number for other in open_clients]
         client.number = max(numbers, default=0) + 1
@@ -330,7 +329,7 @@ async def create_socket_client(
             await asyncio.gather(*[other.settle() for other in open_clients])
             await client.close()
             client.check_ending()
-        except BaseException as error:  # pytest.fail() is no Exception
+        except BaseException as error:  # also what pytest.fail() raises
             if str(client) not in str(error):
                 error.add_note(str(client))
             raise

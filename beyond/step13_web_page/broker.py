@@ -1,4 +1,4 @@
-"""What carries messages between processes: nothing for a single one, or NATS."""
+"""Messages between server processes: no broker for a single process, or NATS."""
 
 import asyncio
 import logging
@@ -12,67 +12,67 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, NoRespondersError, StaleConnectionError
 
-# Bytes that a process holds for a broker that does not read: each of 1,000 clients has
-# sent a message of 16 kB.
+# Bytes that a process holds for a broker that does not read: a message of 16 kB from
+# each of 1,000 clients.
 BACKLOG = 16 * 1024 * 1024
-PING_INTERVAL = 5  # seconds; a broker that has not answered two is away at the third
+PING_INTERVAL = 5  # seconds; after two pings without an answer, the broker is away
 Deliver = Callable[[bytes], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
 class UnavailableError(Exception):
-    """Nobody has subscribed to it, or the broker is away, or too far behind."""
+    """No other process has subscribed, or the broker is away or too far behind."""
 
 
 class Broker(Protocol):
     """Carries messages to the other processes, at most once.
 
-    Those of one process about one subject arrive in order. A process does not hear
-    its own: it has delivered them before they could come back.
-    Each wait for a broker is bounded, also when it is stuck: half a second.
+    Messages of one process about one subject arrive in order. A process does not get
+    its own messages back. No wait takes longer than half a second, even if the broker
+    is stuck.
     """
 
     async def start(self) -> None:
-        """Connect; raise `UnavailableError` when that cannot be done in a second."""
+        """Connect, within a second; raise `UnavailableError` if that fails."""
 
     async def stop(self) -> None:
-        """Disconnect, in half a second at most."""
+        """Disconnect, within half a second."""
 
     async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Have messages delivered, and those who `ask` told `answer`.
+        """Subscribe: deliver messages, and reply `answer` to processes that `ask`.
 
-        On return it is in force. Raises `UnavailableError` when the broker is away.
+        On return it is in force. Raises `UnavailableError` if the broker is away.
         """
 
     async def unsubscribe(self, subject: str) -> None:
-        """End a subscription, the broker being there or not.
+        """End a subscription, with or without a broker.
 
-        On return nobody is told the answer any more.
+        On return, nobody gets its answer any more.
         """
 
     async def publish(self, subject: str, message: str) -> None:
-        """Send a message, or raise `UnavailableError` when the broker is away.
+        """Send a message; raise `UnavailableError` if the broker is away.
 
-        Nothing waits, not even for a broker that is stuck: it has the message later, or
-        is too far behind.
+        This never waits. A broker that is stuck gets the message later, unless it is
+        too far behind.
         """
 
     async def ask(self, subject: str) -> str:
         """Return the answer of another process that has subscribed.
 
-        Raises `UnavailableError` when there is none, or the broker is away.
+        Raises `UnavailableError` if there is none, or the broker is away.
         """
         ...
 
 
 class MemoryBroker:
-    """No broker: a process on its own.
+    """No broker, for a single process.
 
-    Servers within one process can share `peers`, as the tests' do.
+    In tests, servers in the same process share a list of `peers`.
     """
 
     def __init__(self, peers: "list[MemoryBroker] | None" = None) -> None:
-        """Take the list of all who are connected: without, there is nobody else."""
+        """Take the list of all brokers that are connected to each other."""
         self.peers = [] if peers is None else peers
         self.subscriptions: dict[str, tuple[Deliver, str]] = {}
 
@@ -85,7 +85,7 @@ class MemoryBroker:
         self.peers.remove(self)
 
     async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Have messages delivered, and those who `ask` told `answer`."""
+        """Subscribe: deliver messages, and reply `answer` to processes that `ask`."""
         self.subscriptions[subject] = deliver, answer
 
     async def unsubscribe(self, subject: str) -> None:
@@ -98,31 +98,31 @@ class MemoryBroker:
             await deliver(message.encode())
 
     async def ask(self, subject: str) -> str:
-        """Return another's answer, or raise `UnavailableError` when there is none."""
+        """Return another server's answer; raise `UnavailableError` if there is none."""
         for _, answer in self.others(subject):
             return answer
         raise UnavailableError(subject)
 
     def others(self, subject: str) -> list[tuple[Deliver, str]]:
-        """Return what others have subscribed with."""
+        """Return how the others have subscribed."""
         others = [peer.subscriptions for peer in self.peers if peer is not self]
         return [other[subject] for other in others if subject in other]
 
 
 class NatsBroker:
-    """NATS: the processes, on however many machines, that connect to its `url`."""
+    """NATS, for all processes, on any number of machines, that connect to `url`."""
 
     def __init__(self, url: str) -> None:
-        """Take the address: `nats://127.0.0.1:4222`, for example."""
+        """Take the address, such as `nats://127.0.0.1:4222`."""
         self.url = url
         self.client = Client()
         self.subscriptions: dict[str, Subscription] = {}
         self.published = 0  # messages
-        self.confirmed = 0  # of these, by an answer of the broker
+        self.confirmed = 0  # messages that the broker certainly has
         self.confirming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connect; raise `UnavailableError` when that cannot be done in a second."""
+        """Connect, within a second; raise `UnavailableError` if that fails."""
         try:
             async with asyncio.timeout(1):
                 await self.client.connect(
@@ -134,8 +134,8 @@ class NatsBroker:
                     max_reconnect_attempts=-1,  # never give up
                     reconnect_time_wait=0.1,  # type: ignore[arg-type] # in seconds
                     ping_interval=PING_INTERVAL,  # by default it takes 6 minutes
-                    pending_size=sys.maxsize,  # bytes after which a publish waits
-                    flusher_queue_size=0,  # nor does a subscription wait, ever
+                    pending_size=sys.maxsize,  # bytes; beyond this, publish waits
+                    flusher_queue_size=0,  # a subscription never waits either
                 )
         except (Error, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
@@ -143,7 +143,7 @@ class NatsBroker:
             raise self.unavailable() from None
 
     async def stop(self) -> None:
-        """Disconnect, in half a second at most."""
+        """Disconnect, within half a second."""
         if self.confirming:
             self.confirming.cancel()
         # Python 3.11 can lose the cancellation by which close() ends the attempts.
@@ -154,7 +154,7 @@ class NatsBroker:
                 await asyncio.gather(self.client.close(), return_exceptions=True)
 
     async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Have messages delivered, and those who `ask` told `answer`."""
+        """Subscribe: deliver messages, and reply `answer` to processes that `ask`."""
 
         async def receive(message: Msg) -> None:
             if message.reply:
@@ -172,23 +172,23 @@ class NatsBroker:
             self.subscriptions[subject] = subscription
 
     async def unsubscribe(self, subject: str) -> None:
-        """End a subscription, the broker being there or not."""
+        """End a subscription, with or without a broker."""
         with suppress(Error, OSError):
             await self.subscriptions.pop(subject).unsubscribe()
             if self.client.is_connected:
                 await self.settle(timeout=0.2)  # less than a server has to stop
 
     async def settle(self, timeout: float = 0.5) -> None:
-        """Wait until the broker has dealt with what it was told, in order.
+        """Wait until the broker has handled everything it was sent.
 
-        Not by `flush()`: its PING overtakes a SUB that nats-py has yet to send, and
-        when it is cancelled, the answer that comes later ends nats-py's listening.
+        `flush()` will not do: its PING overtakes a SUB that nats-py has yet to send.
+        And if it is cancelled, the answer that comes later ends nats-py's listening.
         """
         with suppress(NoRespondersError):
             await self.client.request("nobody", timeout=timeout)
 
     async def publish(self, subject: str, message: str) -> None:
-        """Send a message, or raise `UnavailableError` when the broker is away."""
+        """Send a message; raise `UnavailableError` if the broker is away."""
         with self.unavailable_without_broker():
             await self.client.publish(subject, message.encode())
         self.published += 1
@@ -196,22 +196,22 @@ class NatsBroker:
             self.confirming = asyncio.create_task(self.confirm())
 
     async def confirm(self) -> None:
-        """Find out what the broker has: all that it got before it answers."""
+        """Wait for an answer of the broker: then it has everything sent before."""
         while self.confirmed < self.published:
             published = self.published
             await self.settle(timeout=sys.maxsize)
             self.confirmed = published
 
     async def ask(self, subject: str) -> str:
-        """Return another's answer, or raise `UnavailableError` when there is none."""
+        """Return another server's answer; raise `UnavailableError` if there is none."""
         with self.unavailable_without_broker():
             answer = await self.client.request(subject, timeout=0.5)
             return answer.data.decode()
 
     def count_backlog(self) -> int:
-        """Return how many bytes the broker has yet to take.
+        """Return how many bytes wait for the broker.
 
-        nats-py counts what it holds. From Python 3.12 on it is asyncio that holds them.
+        nats-py counts what it holds; from Python 3.12 on, asyncio holds them.
         """
         writer = getattr(self.client._transport, "_io_writer", None)
         held = writer.transport.get_write_buffer_size() if writer else 0
@@ -219,7 +219,7 @@ class NatsBroker:
 
     @contextmanager
     def unavailable_without_broker(self) -> Iterator[None]:
-        """Raise `UnavailableError` for all that can go wrong, without a wait."""
+        """Raise `UnavailableError` if the broker cannot be used, at once."""
         is_behind = self.count_backlog() > BACKLOG
         if is_behind or not self.client.is_connected:  # nats-py would keep it for later
             raise self.unavailable()
@@ -229,17 +229,17 @@ class NatsBroker:
             raise self.unavailable() from error
 
     def unavailable(self) -> UnavailableError:
-        """Return the error that says which broker is away."""
+        """Return an error that names the broker."""
         return UnavailableError(f"no broker at {self.url} (NATS_URL)")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error, unless it is the end of a connection, or an attempt at one."""
+        """Log an error, unless a connection has ended or could not be made."""
         is_end = isinstance(error, (OSError, StaleConnectionError))
         if self.client.is_connected and not is_end:
             logger.error("broker: %r", error)
 
     async def on_disconnect(self) -> None:
-        """Log that the broker is away, and what it may have taken with it."""
+        """Log that the broker is away, and how many messages may be lost."""
         if self.client.is_closed:
             return
         logger.warning("the broker at %s is away", self.url)

@@ -1,4 +1,4 @@
-"""What the tests do with a page, in a browser."""
+"""What the tests do with a page in a browser."""
 
 import json
 import re
@@ -24,7 +24,7 @@ TIMEOUT = 5  # seconds
 expect.set_options(timeout=TIMEOUT * 1000)
 PORT = compute_port()
 URL = f"http://127.0.0.1:{PORT}"
-# What stands under a message:
+# The note under a message:
 OTHERS = re.compile(r"^\s*\d")
 OWN = re.compile(r"^You \d")
 UNHEARD = re.compile(r"^You, sending \d")
@@ -33,16 +33,16 @@ REFUSED = re.compile(r"^You, not delivered \d")
 
 
 class Line:
-    """The connections of a page: a test can look at them, and disturb them."""
+    """The connections of a page; a test can watch and disturb them."""
 
     def __init__(self) -> None:
-        """Let everything through, for now."""
-        self.sockets: list[WebSocketRoute] = []  # the ends at the page
-        self.servers: list[WebSocketRoute] = []  # and at the server
+        """Start by letting everything through."""
+        self.sockets: list[WebSocketRoute] = []  # the page's ends
+        self.servers: list[WebSocketRoute] = []  # the server's ends
         self.requests: list[Any] = []
         self.answers: list[Any] = []
         self.held: list[str] | None = None
-        self.unreachable: str | None = None  # the id of a group: its broker is away
+        self.unreachable: str | None = None  # id of a group that cannot be reached
 
     def connect(self, socket: WebSocketRoute) -> None:
         """Connect the page's socket to the server."""
@@ -56,7 +56,7 @@ class Line:
         """Pass a request on, or hold it."""
         assert isinstance(frame, str)
         self.requests.append(json.loads(frame))
-        if self.unreachable:  # the server refuses this id, and answers in order
+        if self.unreachable:  # so the server refuses it, in order
             frame = frame.replace(self.unreachable, "unreachable")
         if self.held is None:
             server.send(frame)
@@ -64,7 +64,7 @@ class Line:
             self.held.append(frame)
 
     def to_page(self, socket: WebSocketRoute, frame: str | bytes) -> None:
-        """Pass on what the server says."""
+        """Pass an answer on."""
         assert isinstance(frame, str)
         if self.unreachable:
             frame = frame.replace("unreachable", self.unreachable)
@@ -72,17 +72,17 @@ class Line:
         socket.send(frame)
 
     def hold(self) -> None:
-        """Let no more requests through: a dead line, which does not say so."""
+        """Hold all further requests, like a dead line."""
         self.held = []
 
     def release(self) -> None:
-        """Let the requests through that have been held, and later ones."""
+        """Let the held requests through, and all later ones."""
         for frame in self.held or []:
             self.servers[-1].send(frame)
         self.held = None
 
     async def cut(self) -> None:
-        """End the connection, at both ends."""
+        """End the connection at both ends."""
         self.held = None
         await self.sockets[-1].close()
         await self.servers[-1].close()
@@ -98,12 +98,12 @@ async def open_page(
     stop_clock: bool = False,
     **options: Any,
 ) -> AsyncIterator[Page]:
-    """Open a page, as a visitor of its own, and yield it.
+    """Open a page in its own browser session, and yield it.
 
-    It connects through `line`, if there is one. With `stop_clock`, its time goes on by
-    `page.clock.run_for()` only. `options` are those of Playwright's `new_context`.
-    Raises `AssertionError` after the `async with` block when the page has met an error
-    that the regular expression `allowed` does not match.
+    It connects through `line`, if given. With `stop_clock`, its time advances only by
+    `page.clock.run_for()`. `options` go to Playwright's `new_context`.
+    At the end of the `async with` block, raises `AssertionError` if the page has logged
+    an error that the regular expression `allowed` does not match.
     """
     errors: list[str] = []
 
@@ -124,7 +124,7 @@ async def open_page(
     try:
         await page.goto(url)
         yield page
-        await page.evaluate("0")  # a fence: errors of before have been noted then
+        await page.evaluate("0")  # a fence: now all earlier errors have been noted
     finally:
         await context.close()
     assert [error for error in errors if not re.search(allowed, error)] == []
@@ -132,7 +132,7 @@ async def open_page(
 
 @asynccontextmanager
 async def another_member(group_id: str) -> AsyncIterator[TestWebSocket]:
-    """Connect a client that is in the group, too."""
+    """Connect a client that joins the group."""
     async with create_socket_client(f"{URL}/ws") as client:
         await client.send_json({"type": "JOIN_GROUP", "value": group_id})
         await client.wait_for_message_count(1)

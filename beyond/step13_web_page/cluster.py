@@ -1,4 +1,4 @@
-"""A broker, and a server process for each core: `make cluster`, until Ctrl-C."""
+"""A broker and a server process for each core: `make cluster`; Ctrl-C ends it."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from .processes import STOP, start_broker
 
 
 def check_ports(ports: list[int]) -> None:
-    """Exit with a line when no server can listen on one of `ports`."""
+    """Exit with one line if one of `ports` is not available."""
     for port in ports:
         try:
             socket.create_server(("127.0.0.1", port)).close()
@@ -27,12 +27,12 @@ def start_server(url: str, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-u", "-m", f"{__package__}.server"],
         env={**os.environ, "NATS_URL": url, "PORT": str(port)},
-        start_new_session=True,  # Ctrl-C is for this process, which ends the others
+        start_new_session=True,  # only this process gets Ctrl-C; it ends the others
     )
 
 
 def end_servers(servers: list[subprocess.Popen[bytes]]) -> None:
-    """End server processes, by force when that takes too long."""
+    """End server processes; kill those that take too long."""
     for server in servers:
         server.terminate()
     for server in servers:
@@ -43,7 +43,7 @@ def end_servers(servers: list[subprocess.Popen[bytes]]) -> None:
 
 
 def wait_for_one(waits: dict[str, Callable[[], object]]) -> str:
-    """Return the name of what ends first."""
+    """Return the name of the process that ends first."""
     ended = SimpleQueue[str]()
 
     def watch(name: str) -> None:
@@ -56,15 +56,15 @@ def wait_for_one(waits: dict[str, Callable[[], object]]) -> str:
 
 
 def main() -> None:
-    """Start them on `PORT`, `PORT` + 1 and so on; when one ends, end them all.
+    """Start servers on `PORT`, `PORT` + 1 and so on; if a process ends, end them all.
 
-    With `PORT=0`, each takes a free port.
+    With `PORT=0`, each server takes a free port.
     """
     first_port = int(os.environ.get("PORT", "8080"))
     cores = range(os.cpu_count() or 1)
     ports = [first_port + core if first_port else 0 for core in cores]
     check_ports(ports)
-    for number in signal.SIGINT, signal.SIGTERM:  # a script may have Ctrl-C ignored
+    for number in signal.SIGINT, signal.SIGTERM:  # in a script, Ctrl-C may be ignored
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         broker = start_broker()

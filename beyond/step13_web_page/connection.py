@@ -1,4 +1,4 @@
-"""A client's connection, and what one client may take from the others."""
+"""A client's connection, and the limits of what one client may use."""
 
 import asyncio
 import logging
@@ -16,32 +16,31 @@ from .protocol import encode
 if sys.platform != "win32":
     import resource
 
-GRACE = 0.5  # seconds that a client gets to read what is left when it is closed
-RETRY_AFTER = "10"  # seconds, for a client that there is no room for
+GRACE = 0.5  # seconds to read what is left when the server closes a connection
+RETRY_AFTER = "10"  # seconds, for clients that are refused
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take from the others.
+    """Limits of what one client may use.
 
     `clients`: connections at a time. A client counts only once its handshake is
-    complete, which the server that the app runs on has to bound, by its
-    `keepalive_timeout`: `heartbeat` will do there, too.
-    `groups`: groups that one client is in at a time.
-    `name_length`: characters of a group's name, each of which takes up to 4 bytes for
-    as long as there is the group.
-    `message_size`: bytes; a message from a client has to be smaller. It bounds what
-    has to be read before anything can be refused.
-    `backlog`: bytes sent to a client that the system has not taken yet, because the
-    client does not read them. More than 50 of the largest messages: somebody on a
-    slow line falls behind for a moment, too. All clients together can make the server
-    hold `clients * backlog`.
-    `heartbeat`: seconds of silence after which a client has to answer a ping, within
-    half of them. Many proxies end connections that are silent for 60 seconds.
-    `messages`: messages that a client may send in any `per` seconds. People type less,
-    and a program that sends more takes the time of the others.
-    `grace`: seconds that a group without members stays when the last one's connection
-    was lost: a page that reloads, or a phone that changes its network, comes back.
+    complete. How long that may take is up to the server that runs the app: set its
+    `keepalive_timeout`, for example to `heartbeat`.
+    `groups`: groups that one client can be in at a time.
+    `name_length`: characters of a group's name. Each takes up to 4 bytes while the
+    group exists.
+    `message_size`: bytes; a message from a client must be smaller. The server has to
+    read this much before it can refuse anything.
+    `backlog`: bytes that wait in the server because a client does not read them. Room
+    for more than 50 of the largest messages, because a client on a slow line falls
+    behind for a moment, too. All clients together can fill `clients * backlog`.
+    `heartbeat`: seconds of silence after which the server sends a ping; the client has
+    half of that to answer. Many proxies end connections that are silent for 60 s.
+    `messages`: messages that a client may send in any `per` seconds. People type less;
+    a program that sends more slows down everybody else.
+    `grace`: seconds that a group stays after its last member's connection was lost. A
+    page that reloads, or a phone that changes its network, comes back.
     """
 
     clients: int = 1_000
@@ -59,18 +58,17 @@ DEFAULT_LIMITS = Limits()
 
 
 def allow_open_files(clients: int) -> None:
-    """Let this process open the files that so many clients need, or say what it lacks.
+    """Raise this process's limit of open files for `clients`; warn if that fails.
 
-    Each connection is an open file, also before its handshake is complete, and when it
-    is about to be refused. A process that has no file left for one logs an error, again
-    and again.
+    Each connection is an open file, also during its handshake, and while it is being
+    refused. A process without free files logs an error, again and again.
     """
     needed = 2 * clients + 100
-    if sys.platform != "win32":  # which has no such limit
+    if sys.platform != "win32":  # Windows has no such limit
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if resource.RLIM_INFINITY != soft < needed:
             wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-            with suppress(OSError, ValueError):  # a system may allow less than it says
+            with suppress(OSError, ValueError):  # some systems allow less than they say
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             if soft < needed:
@@ -79,21 +77,21 @@ def allow_open_files(clients: int) -> None:
 
 
 def is_fault_of_ours(record: logging.LogRecord) -> bool:
-    """Tell whether to log a record: not when a client does not speak HTTP."""
+    """Tell whether to log a record: not if a client does not speak HTTP."""
     error = record.exc_info and record.exc_info[1]
     return not isinstance(error, HttpProcessingError)
 
 
 class Connection(web.WebSocketResponse):
-    """A client's connection; one that falls behind is cut off, and nobody waits."""
+    """A client's connection. If it falls behind it is cut off; no send waits for it."""
 
     def __init__(self, request: web.Request, limits: Limits) -> None:
-        """Take what the connection is made of, and its limits."""
+        """Take the request, and the limits."""
         super().__init__(
-            writer_limit=sys.maxsize,  # bytes after which a send waits for the client
+            writer_limit=sys.maxsize,  # bytes; beyond this, a send would wait
             max_msg_size=limits.message_size,
             heartbeat=limits.heartbeat,
-            compress=False,  # it makes a broadcast half as expensive again
+            compress=False,  # it would make a broadcast cost 1.5 times as much
         )
         if request.transport is None:
             raise ConnectionResetError("the client has gone")
@@ -101,35 +99,35 @@ class Connection(web.WebSocketResponse):
         self.backlog = limits.backlog
         self.per = limits.per
         self.times = deque[float](maxlen=limits.messages + 1)  # of the last messages
-        self.is_lost = True  # when it ends, unless somebody has closed it by right
+        self.is_lost = True  # in the end, unless one side closes it properly
 
     def check_backlog(self) -> None:
-        """Cut the client off when it is too far behind: sending to it raises then."""
+        """Cut the client off if it is too far behind: then sending to it raises."""
         if self.transport.get_write_buffer_size() > self.backlog:
             self.transport.abort()
 
     def is_too_fast(self) -> bool:
-        """Count a message, and tell whether it is one too many for its time."""
+        """Count a message; tell whether it is one too many in this time."""
         now = asyncio.get_running_loop().time()
         self.times.append(now)
         return len(self.times) == self.times.maxlen and now - self.times[0] < self.per
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
-        """Receive a message; note a goodbye, after which nobody comes back."""
+        """Receive a message; a client that says goodbye does not come back."""
         message = await super().receive(timeout)
         if message.type is WSMsgType.CLOSE and message.data != WSCloseCode.GOING_AWAY:
             self.is_lost = False
         return message
 
     async def pong(self, message: bytes = b"") -> None:
-        """Answer a ping: pings without end make a backlog, too."""
+        """Answer a ping; pongs count in the backlog, too."""
         self.check_backlog()
         await super().pong(message)
 
     async def close(
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
-        """Close the connection, and cut the client off if it does not read the rest."""
+        """Close the connection; cut the client off if it does not read the rest."""
         asyncio.get_running_loop().call_later(GRACE, self.transport.abort)
         return await super().close(code=code, message=message, drain=drain)
 
@@ -137,32 +135,32 @@ class Connection(web.WebSocketResponse):
 async def open_connection(
     request: web.Request, clients: int, limits: Limits
 ) -> Connection:
-    """Complete the handshake, unless there are as many clients as there may be."""
+    """Complete the handshake, unless there are too many clients."""
     if clients >= limits.clients:
         refusal = web.HTTPServiceUnavailable(headers={"Retry-After": RETRY_AFTER})
-        refusal.force_close()  # or the connection would stay, for another request
+        refusal.force_close()  # or the connection would stay open
         raise refusal
     try:
         connection = Connection(request, limits)
         await connection.prepare(request)
-    except (ConnectionError, ValueError):  # it has gone; its key is not even ASCII
+    except (ConnectionError, ValueError):  # it has gone, or its key is not ASCII
         raise web.HTTPBadRequest from None
     return connection
 
 
 async def send(clients: Iterable[Connection], kind: str, value: object) -> None:
-    """Send a message to each of `clients`; one that has gone stops nobody else's.
+    """Send a message to all `clients`, except those that have gone.
 
-    No send waits, so nothing else happens meanwhile.
+    No send waits, so nothing else happens in between.
     """
     text = encode(kind, value)
-    for client in list(clients):  # should a send wait after all, they come and go
+    for client in list(clients):  # the set could change if a send waited after all
         client.check_backlog()
         with suppress(ConnectionError):
             await client.send_str(text)
 
 
 async def close(clients: Iterable[Connection]) -> None:
-    """Close the connections of all `clients` at the same time: the server stops."""
+    """Close all connections at the same time, because the server stops."""
     closing = [client.close(code=WSCloseCode.GOING_AWAY) for client in clients]
     await asyncio.gather(*closing)

@@ -1,20 +1,20 @@
-// What a person does becomes requests; what the server says is shown.
+// Turns what a person does into requests, and shows what the server sends.
 
 // Milliseconds:
-const FIRST_PAUSE = 500; // from a lost connection to the next attempt; the pauses grow,
-const LONGEST_PAUSE = 30_000; // so that a server in trouble is left in peace
-const PROVEN = 10_000; // a connection that lasts this long makes the pause short again
-const SILENCE = 20_000; // after it the page asks whether the server is still there
+const FIRST_PAUSE = 500; // before the first attempt to reconnect; the pauses grow,
+const LONGEST_PAUSE = 30_000; // so as not to flood a server in trouble
+const PROVEN = 10_000; // after a connection this long, the next pause is short
+const SILENCE = 20_000; // after this the page asks if the server is still there
 const ANSWER = 10_000; // the longest wait for an answer, or for a connection
-const PATIENCE = 8_000; // how long the page tries to get back into its group,
+const PATIENCE = 8_000; // how long the page tries to rejoin its group,
 const RETRY = 1_000; // and how often
 
 const KEPT = 1000; // lines in the conversation
-// Without the characters that reverse text: with them, a link can look like another.
+// Without characters that reverse text, which can disguise a link.
 const LINK = /https?:\/\/[^\s\p{Cf}<>"]*[^\s\p{Cf}<>"'.,:;!?)\]}]/giu;
-const VISIBLE = /[^\s\p{Cc}\p{Cf}]/u; // what makes a text more than blank
+const VISIBLE = /[^\s\p{Cc}\p{Cf}]/u; // a text without these is blank
 const NOTES = {
-  said: "", // by others
+  said: "", // others' messages
   unheard: "You, sending",
   own: "You",
   lost: "You, perhaps not delivered",
@@ -23,18 +23,18 @@ const NOTES = {
 
 const $ = (id) => document.getElementById(id);
 const timers = {};
-const me = crypto.getRandomValues(new Uint32Array(4)).join("-"); // nobody can guess it
+const me = crypto.getRandomValues(new Uint32Array(4)).join("-"); // unguessable
 
 let socket = null;
 let openedAt = Infinity;
 let attemptAt = 0;
 let pause = FIRST_PAUSE;
-let pending = []; // the requests that this connection has not answered yet, in order
+let pending = []; // requests on this connection without an answer, in order
 let fences = 0;
 
-let wish = null; // the request for the group to be in: sent on every new connection
+let wish = null; // the request to create or join a group; sent again after a reconnect
 let group = null; // the id of the group that the page is in
-let isMember = false; // in that group, by this connection
+let isMember = false; // whether this connection has joined it
 let rejoinUntil = 0;
 let name = ""; // of the group
 let conversation = null; // the id of the group whose messages are on the page
@@ -78,7 +78,7 @@ function lose() {
   countDown();
 }
 
-// A dead connection does not say that it is closed, or says so much later.
+// A dead connection is not reported as closed, or only much later.
 function abandon() {
   socket.onopen = socket.onmessage = socket.onclose = null;
   socket.close();
@@ -115,7 +115,7 @@ function stopTimers() {
   }
 }
 
-// Requests, and what answers them
+// Requests and answers
 
 function send(request, item = null) {
   socket.send(JSON.stringify(request));
@@ -127,13 +127,13 @@ function sendIfOpen(request) {
   if (socket.readyState === WebSocket.OPEN) send(request);
 }
 
-// An ECHO that nobody else sees: its answer says that the server is there, and has dealt
-// with all that this page sent before.
+// An ECHO is for this page only. Its answer shows that the server is there, and has
+// handled everything that the page sent before.
 function ask() {
   send({ type: "ECHO", value: `${me} ${++fences}` });
 }
 
-// The server answers in order, so whatever answers, answers the oldest request.
+// The server answers in order, so each answer belongs to the oldest request.
 function takeRequest(fits) {
   if (!pending.length || !fits(pending[0])) return null;
   const request = pending.shift();
@@ -218,7 +218,7 @@ function refuse(request, reason) {
     mark(request.item, "refused");
     tell(reason);
   } else if (!request || !isSame(request, wish) || isMember) {
-    return; // nothing that the page still waits for
+    return; // nothing that the page waits for
   } else if (request.type === "CREATE_GROUP") {
     stayOutside("The server refused to create this group.");
   } else if (request.value !== group) {
@@ -231,7 +231,7 @@ function refuse(request, reason) {
   }
 }
 
-// In a group, and outside
+// Inside and outside a group
 
 function want(request) {
   if (isSame(request, wish)) return; // asked twice
@@ -264,7 +264,7 @@ function leave() {
   stayOutside("");
 }
 
-// What made the page leave may pass: its address, and the group's id, stay.
+// The group may come back, so the address and the id stay.
 function stayOutside(reason) {
   const wasInside = group !== null;
   if (reason && wish?.type === "JOIN_GROUP") $("id").value = wish.value;
@@ -273,7 +273,7 @@ function stayOutside(reason) {
   group = wish = null;
   tell(reason);
   showForms();
-  if (wasInside) $("name").focus(); // what had the focus may be hidden now
+  if (wasInside) $("name").focus(); // the focused element may be hidden now
 }
 
 function showForms() {
@@ -291,7 +291,7 @@ function showTitle() {
 function showStatus(status) {
   const isOffline = status === "disconnected";
   if (!isOffline && document.activeElement === $("retry")) {
-    $(group === null ? "name" : "message").focus(); // the button is about to go
+    $(group === null ? "name" : "message").focus(); // the button is about to disappear
   }
   $("status").textContent = $("status").className = status;
   $("offline").hidden = !isOffline;
@@ -308,11 +308,11 @@ function startConversation(groupId) {
   missingSince = null;
   unread = 0;
   $("messages").replaceChildren();
-  $("send").reset(); // a draft was meant for the group before
+  $("send").reset(); // a draft was meant for the last group
 }
 
 function hear(text) {
-  // What this page has sent, and not heard yet, comes after it for everybody.
+  // Messages that this page is still sending will come after it.
   addLine(makeMessage(text, "said"), $("messages").querySelector(".unheard"));
   if (!document.hidden) return;
   unread += 1;
@@ -382,7 +382,7 @@ function say() {
     tell("Not sent: there is no connection to the group.");
     return;
   }
-  ask(); // an equal text that comes before the answer is somebody else's
+  ask(); // the same text before this answer is somebody else's
   const item = makeMessage(text, "unheard");
   addLine(item);
   const value = { groupId: group, groupMessage: text };
@@ -392,9 +392,9 @@ function say() {
   $("log").scrollTop = 0; // the end
 }
 
-// What a person does
+// Buttons and keys
 
-// The address `/#<group id>` joins a group, too, and going back leaves it.
+// The address `/#<group id>` also joins a group; going back leaves it.
 function followAddress() {
   const groupId = location.hash.slice(1);
   if (groupId === group) return;
@@ -412,14 +412,14 @@ function onSubmit(form, act) {
 onSubmit("create", () => want({ type: "CREATE_GROUP", value: $("name").value }));
 
 onSubmit("join", () => {
-  const groupId = $("id").value.split("#").pop().trim(); // out of a link, perhaps
+  const groupId = $("id").value.split("#").pop().trim(); // it may be a link
   want({ type: "JOIN_GROUP", value: groupId });
 });
 
 onSubmit("send", say);
 
 $("message").addEventListener("keydown", (event) => {
-  // While a word is being composed, as in Japanese, Enter ends the word.
+  // While composing a word, as in Japanese, Enter ends the word.
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   $("send").requestSubmit();
@@ -432,7 +432,7 @@ $("leave").addEventListener("click", () => {
 
 $("copy").addEventListener("click", async () => {
   try {
-    await navigator.clipboard.writeText(location.href); // only by https, or on localhost
+    await navigator.clipboard.writeText(location.href); // only over https, or on localhost
     tell("Link copied. Anyone who has it can join.");
   } catch {
     tell(`Anyone who has this link can join: ${location.href}`);

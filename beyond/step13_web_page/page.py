@@ -1,4 +1,4 @@
-"""The page: its files, and which pages may connect to the server."""
+"""The page's files, and the check of who may connect."""
 
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
@@ -11,10 +11,10 @@ FILES = {
     "/page.css": ("page.css", "text/css"),
 }
 HEADERS = {
-    # The page may load its own script and style, and talk to its own server: no more.
+    # The page may only load its own files and talk to its own server.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'"
     "; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    # A page that has opened this one cannot send it elsewhere.
+    # A page that has opened this one cannot navigate it.
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -27,30 +27,31 @@ def add_routes(
     handle_connection: Callable[[web.Request], Awaitable[web.StreamResponse]],
 ) -> None:
     """Serve the page at `/`, and WebSocket connections at `/ws`."""
-    # Without `allow_head=False`, a HEAD request would be upgraded, too.
+    # Without `allow_head=False`, a HEAD request would be upgraded.
     app.router.add_get("/ws", handle_connection, allow_head=False)
     for path in FILES:
         app.router.add_get(path, serve_file)
 
 
 async def serve_file(request: web.Request) -> web.FileResponse:
-    """Answer with one of the page's files, from this folder."""
+    """Answer with a file of the page from this folder."""
     name, content_type = FILES[request.path]
     headers = HEADERS | {"Content-Type": f"{content_type}; charset=utf-8"}
     return web.FileResponse(Path(__file__).with_name(name), headers=headers)
 
 
 def check_handshake(request: web.Request, origins: Collection[str]) -> None:
-    """Refuse a handshake that is malformed (400) or comes from a foreign page (403)."""
+    """Refuse malformed handshakes (400) and those from other origins (403)."""
     if not request.headers.get("Sec-WebSocket-Key", "").isascii():
         raise web.HTTPBadRequest(text="Sec-WebSocket-Key must be ASCII.")
     check_origin(request, origins)
 
 
 def check_origin(request: web.Request, origins: Collection[str]) -> None:
-    """Raise 403 unless the page is this server's own, or from one of `origins`.
+    """Raise 403 unless the page comes from this server, or from one of `origins`.
 
-    A client that is not a browser sends no `Origin`. It may connect: it could send any.
+    Clients that are not browsers send no `Origin`. They may connect: they could send
+    any origin they like.
     """
     try:
         own_origin = str(request.url.origin())

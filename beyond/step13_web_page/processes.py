@@ -1,4 +1,4 @@
-"""Real processes for the tests: servers, and a NATS broker."""
+"""Processes for the tests: servers and a NATS broker."""
 
 import os
 import re
@@ -13,24 +13,24 @@ from pathlib import Path
 from threading import Timer
 from types import TracebackType
 
-START = 10  # seconds that a process may take to be ready
-STOP = 2  # seconds that it may take to end
+START = 10  # seconds until a process must be ready
+STOP = 2  # seconds until it must have ended
 
 
 class Process:
-    """A process; its `with` block kills it, and fails if it has logged an error."""
+    """A process; its `with` block ends by killing it, and fails if it logged errors."""
 
     def __init__(self, ready: str, *command: str, **environment: str) -> None:
-        """Start it; a line that matches `ready` names the port when it is ready."""
+        """Start the process; it is ready when it prints a line that matches `ready`."""
         self.ready = ready
-        self.output = ""  # that has been read
+        self.output = ""  # so far
         self.process = subprocess.Popen(
             command,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C does not reach it
         )
 
     @property
@@ -40,7 +40,7 @@ class Process:
 
     @cached_property
     def port(self) -> int:
-        """The port it listens on: to ask for it waits until the process is ready."""
+        """The port that the process listens on; waits until the process is ready."""
         assert self.process.stdout
         with self.kill_after(START):
             for line in self.process.stdout:
@@ -51,7 +51,7 @@ class Process:
 
     @contextmanager
     def kill_after(self, seconds: float) -> Iterator[None]:
-        """Kill the process when the `with` block takes longer."""
+        """Kill the process if the `with` block takes longer."""
         timer = Timer(seconds, self.process.kill)
         timer.start()
         try:
@@ -62,26 +62,26 @@ class Process:
     def end(self, signal_number: int) -> tuple[int, str]:
         """Send a signal; return the exit code, and the output since it was ready.
 
-        Raises `subprocess.TimeoutExpired` when the process goes on for 2 seconds.
+        Raises `subprocess.TimeoutExpired` if the process has not ended in 2 seconds.
         """
         self.send_signal(signal_number)
         return self.wait()
 
     def send_signal(self, signal_number: int) -> None:
-        """Send a signal; on return from `SIGSTOP` the process does nothing more."""
+        """Send a signal; after `SIGSTOP`, wait until the process has stopped."""
         self.process.send_signal(signal_number)
         if signal_number == signal.SIGSTOP:  # its threads stop a moment later
             with self.kill_after(STOP):
                 os.waitpid(self.process.pid, os.WUNTRACED)
 
     def wait(self, timeout: float = STOP) -> tuple[int, str]:
-        """Wait until it ends by itself, and return the same."""
+        """Wait until the process ends by itself; return what `end` returns."""
         output, _ = self.process.communicate(timeout=timeout)
         self.output += output
         return self.process.returncode, output
 
     def read_on(self) -> None:
-        """Read what it writes, lest it waits for that, until it ends."""
+        """Read the output until the process ends: a full pipe would block it."""
         assert self.process.stdout
         for _ in self.process.stdout:
             pass
@@ -97,7 +97,7 @@ class Process:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill the process, if it still is one, and look at what it has written."""
+        """Kill the process if it still runs, and check its output."""
         if self.process.returncode is None:
             self.end(signal.SIGKILL)
         if error is None and "Traceback" in self.output:
@@ -105,14 +105,14 @@ class Process:
 
 
 def start_broker(port: int = -1) -> Process:
-    """Start NATS on a port, by default a free one."""
+    """Start NATS, by default on a free port."""
     program = str(Path(sysconfig.get_path("scripts")) / "nats-server")
     ready = r"Listening for client connections on 127\.0\.0\.1:(\d+)"
     return Process(ready, program, "-a", "127.0.0.1", "-p", str(port))
 
 
 def start_process(url: str) -> Process:
-    """Start the server of this folder as a process, on a free port."""
+    """Start this folder's server as a process, on a free port."""
     return Process(
         r"Running on http://127\.0\.0\.1:(\d+)",
         *(sys.executable, "-u", "-m", f"{__package__}.server"),

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 async def deliver(clients: Iterable[Connection], data: bytes) -> None:
-    """Send `clients` what another process has published."""
+    """Pass on to `clients` what another process has published."""
     match parse(data):
         case {"type": str(kind), "value": value}:
             await send(clients, kind, value)
@@ -39,12 +39,12 @@ async def deliver(clients: Iterable[Connection], data: bytes) -> None:
 
 
 class Server:
-    """The clients, the groups that they are in, and the answers to what they send."""
+    """The clients, their groups, and the answers to their messages."""
 
     def __init__(
         self, limits: Limits, broker: Broker, origins: Collection[str]
     ) -> None:
-        """Begin without clients, and without groups."""
+        """Start without clients or groups."""
         self.limits = limits
         self.broker = broker
         self.origins = origins
@@ -52,7 +52,7 @@ class Server:
         self.groups = Groups[Connection](limits.grace, broker, deliver)
 
     async def run_broker(self, _: web.Application) -> AsyncIterator[None]:
-        """Be connected to the other processes as long as the app runs."""
+        """Stay connected to the broker while the app runs."""
         await self.broker.start()
         try:
             await self.broker.subscribe("all", partial(deliver, self.clients))
@@ -61,7 +61,7 @@ class Server:
             await self.broker.stop()
 
     async def answer(self, socket: Connection, message: object) -> None:
-        """Answer a message, and send it to all that it is for."""
+        """Answer a message, and pass it on to everyone it is for."""
         groups, limits = self.groups, self.limits
         has_room = len(groups.groups_of.get(socket, ())) < limits.groups
         match message:
@@ -71,7 +71,7 @@ class Server:
                 for _ in range(3):
                     await send([socket], "ECHO", value)
             case {"type": "ECHO_TO_ALL", "value": str(value)}:
-                with suppress(UnavailableError):  # then it reaches the clients here
+                with suppress(UnavailableError):  # it reaches at least the clients here
                     await self.broker.publish("all", encode("ECHO", value))
                 await send(self.clients, "ECHO", value)
             case {"type": "CREATE_GROUP", "value": str(name)} if (
@@ -97,7 +97,7 @@ class Server:
             } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
                 await self.message_group(socket, group_id, message)
-            # Unknown, or not the client's: the reply must not tell which ids exist.
+            # Unknown, or not joined: the reply must not reveal which ids exist.
             case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str()},
@@ -121,18 +121,18 @@ class Server:
         """Send a message to the members of a group, here and elsewhere."""
         try:
             await self.groups.publish(group_id, encode("GROUP_MESSAGE", message))
-        except UnavailableError:  # nobody hears it: the sender can try again
+        except UnavailableError:  # nobody has heard it: the sender can try again
             await send([socket], "GROUP_UNAVAILABLE", group_id)
         else:
             await send(self.groups.members(group_id), "GROUP_MESSAGE", message)
 
     async def confirm(self, socket: Connection, kind: str, group_id: str) -> None:
-        """Tell a client which group it is in now."""
+        """Tell a client which group it has joined."""
         value = {"groupId": group_id, "groupName": self.groups.names[group_id]}
         await send([socket], kind, value)
 
     async def handle_connection(self, request: web.Request) -> web.WebSocketResponse:
-        """Let a client in, and answer what it sends until it goes."""
+        """Accept a client, and answer its messages until it disconnects."""
         check_handshake(request, self.origins)
         socket = await open_connection(request, len(self.clients), self.limits)
         self.clients.add(socket)
@@ -144,9 +144,9 @@ class Server:
                     await socket.close(code=code, message=b"too many messages")
                 elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self.answer(socket, parse(message.data))
-                    await asyncio.sleep(0)  # the others' turn: no send waits
+                    await asyncio.sleep(0)  # let others run, because no send waits
         except ConnectionError:
-            pass  # the client has gone while it was being answered
+            pass  # the client has gone; nobody is left to answer
         finally:
             self.clients.discard(socket)
             self.groups.leave_all(socket, lost=socket.is_lost)
@@ -162,9 +162,9 @@ def create_websocket_server(
     """Make `app` serve the page at `/`, and accept WebSocket connections at `/ws`.
 
     The app is the caller's: the real one in production, a bare one in tests.
-    Clients of all apps whose `broker` is the same can talk to each other.
-    Pages of other origins may connect only if these are in `origins`: for a server
-    behind a proxy that ends TLS, that is its own, such as "https://chat.example".
+    Clients of all apps with the same `broker` can talk to each other.
+    Pages of other origins may connect only if `origins` names these. A server behind a
+    proxy that ends TLS has to name its own, such as "https://chat.example".
     The article's `createWebSocketServer`.
     """
     server = Server(limits, broker or MemoryBroker(), origins)
@@ -183,7 +183,7 @@ if __name__ == "__main__":
     create_websocket_server(app, limits, NatsBroker(url) if url else None, origins)
     port = int(os.environ.get("PORT", "8080"))
     try:
-        # A server that stops waits for its clients, by default for 2 x 60 seconds.
+        # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
         web.run_app(
             app,
             host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""What the tests say to the server, and what they hear."""
+"""What the tests say to the server, and what they expect to hear."""
 
 import json
 from functools import partial
@@ -16,8 +16,8 @@ TEXTS = [
     " <b>Cafe\u0301</b>\r\n\0🎉 ",
     '{"type": "ECHO", "value": "HI"}',
     "INVALID_MESSAGE",
-    "x" * 126,  # frames change their form at 126
-    "y" * 65_536,  # and at 65,536 bytes
+    "x" * 126,  # from 126 bytes on, the header of a frame is longer
+    "y" * 65_536,  # and longer still from 65,536 bytes on
     "last",
 ]
 
@@ -95,7 +95,7 @@ INVALID = {"type": "INVALID_MESSAGE", "value": None}
 
 
 def decode(frame: str | bytes) -> object:
-    """Return the message in a text frame; a binary one stays bytes, and equals none."""
+    """Return the message in a text frame; a binary frame stays bytes."""
     return json.loads(frame) if isinstance(frame, str) else frame
 
 
@@ -103,13 +103,13 @@ create_socket_client = partial(utils.create_socket_client, decode=decode)
 
 
 async def send(client: TestWebSocket, request: object) -> None:
-    """Send a request, and wait until the server has dealt with it."""
+    """Send a request, and wait until the server has handled it."""
     await client.send_json(request)
     await client.settle()
 
 
 async def create_group(client: TestWebSocket, name: str = "A") -> str:
-    """Create a group, and return its id, which only the reply can tell."""
+    """Create a group, and return the id that the server has made."""
     await send(client, create(name))
     reply = client.messages.pop()
     group_id = reply["value"]["groupId"]
@@ -119,14 +119,14 @@ async def create_group(client: TestWebSocket, name: str = "A") -> str:
 
 
 async def join_group(client: TestWebSocket, group_id: str, name: str = "A") -> None:
-    """Join a group, and see it confirmed."""
+    """Join a group, and check the confirmation."""
     await send(client, join(group_id))
     value = {"groupId": group_id, "groupName": name}
     assert client.messages.pop() == {"type": "GROUP_JOINED", "value": value}
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
-    """End the connection without a close frame, as a crash of the client does."""
+    """End the connection without a close frame, as a client that crashes does."""
     fileno = client.get_extra_info("socket").fileno()
     with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
         connection.shutdown(SHUT_RDWR)

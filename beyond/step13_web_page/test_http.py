@@ -1,4 +1,4 @@
-"""Tests of what the server answers before there is a WebSocket, and to whom."""
+"""Tests of the server's HTTP answers: the page's files, and refused handshakes."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestS
 
 
 async def ask(method: str, url: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Return the status, and the headers, of the server's answer."""
+    """Return the status and headers of a response."""
     async with (
         ClientSession(timeout=ClientTimeout(total=TIMEOUT)) as session,
         session.request(method, url, headers=headers) as response,

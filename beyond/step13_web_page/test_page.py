@@ -51,7 +51,7 @@ from .connection import Limits
 from .server import create_websocket_server
 from .utils import start_server
 
-# The browser serves all the tests, so they share its event loop.
+# All tests share the browser, so they share its event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
@@ -66,7 +66,7 @@ TRYING = re.compile(r"^Trying again in \d+ s$")
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Start a browser for all the tests; each page has a session of its own in it."""
+    """Start one browser for all tests; each page gets its own session."""
     async with async_playwright() as playwright:
         own = playwright.chromium.executable_path
         path = next(filter(None, map(shutil.which, [*BROWSERS, own])), None)
@@ -75,7 +75,7 @@ async def browser() -> AsyncIterator[Browser]:
         is_root = os.name == "posix" and os.geteuid() == 0
         browser = await playwright.chromium.launch(
             executable_path=path,
-            chromium_sandbox=not is_root,  # where root cannot have one
+            chromium_sandbox=not is_root,  # root cannot have one
         )
         yield browser
         await browser.close()
@@ -83,7 +83,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def aiohttp_server() -> AsyncIterator[AiohttpServer]:
-    """Start servers, as pytest-aiohttp does, and stop them in the browser's loop."""
+    """Start servers as pytest-aiohttp does, but in the browser's event loop."""
     servers: list[TestServer] = []
 
     async def start(
@@ -105,14 +105,14 @@ async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestS
 
 
 async def start(aiohttp_server: AiohttpServer) -> TestServer:
-    """Start a server with the page, to which a test may say as much as it likes."""
+    """Start a server with the page, without a rate limit."""
     app = web.Application()
     create_websocket_server(app, Limits(per=0))
     return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_two_pages_talk_and_a_third_hears_nothing(browser: Browser) -> None:
-    line = Line()  # a page may have received what it does not show
+    line = Line()  # to see what a page receives, not only what it shows
 
     async with (
         open_page(browser) as page1,
@@ -183,7 +183,7 @@ async def test_invitation_link(browser: Browser) -> None:
 
         async with open_page(browser, link) as page2, open_page(browser) as page3:
             await expect(page2.get_by_text("from the moment you join")).to_be_visible()
-            await join_group(page3, f" {link} ")  # a link works in place of the id
+            await join_group(page3, f" {link} ")  # a link works as well as an id
             await say(page2, "HI")
             await expect(messages(page1)).to_have_text(["before", "HI"])
             await expect(messages(page3)).to_have_text(["HI"])
@@ -235,7 +235,7 @@ async def test_leave_and_come_back(browser: Browser) -> None:
 
 async def test_double_clicks(browser: Browser) -> None:
     line = Line()
-    # By `dblclick()` the second can come too late, to a button that is gone.
+    # With `dblclick()`, the second click can come too late: the button has gone.
     twice = "button => { button.click(); button.click(); }"
 
     async with open_page(browser, line=line) as page:
@@ -266,13 +266,13 @@ async def test_keyboard(browser: Browser) -> None:
         await expect(lines(page)).to_have_count(0)
         await press("Enter")
         await expect(page.get_by_label("Message")).to_have_value("")
-        await press("Enter")  # what is blank does not go out
+        await press("Enter")  # blank messages are not sent
         await write(" \n\u200b\t")
         await press("Enter")
         await say(page, "last")
         assert await messages(page).all_inner_texts() == ["two\nlines", "last"]
 
-        await press("Shift+Tab")  # to the conversation, which may have to be scrolled
+        await press("Shift+Tab")  # to the conversation, to scroll it
         await press("Shift+Tab")
         await expect(page.get_by_role("button", name="Leave")).to_be_focused()
         await press("Enter")
@@ -325,7 +325,7 @@ async def test_own_messages(browser: Browser) -> None:
             await expect(notes(page)).to_have_text([UNHEARD, UNHEARD])
 
             await client.send_json({"type": "ECHO_TO_ALL", "value": "HI"})
-            await say_as(client, group_id, "HI")  # equal, and somebody else's
+            await say_as(client, group_id, "HI")  # the same text, from somebody else
             await expect(messages(page)).to_have_text(["HI", "HI", "HI again"])
             await expect(notes(page)).to_have_text([OTHERS, UNHEARD, UNHEARD])
             line.release()
@@ -383,7 +383,7 @@ async def test_dead_line_is_noticed(browser: Browser) -> None:
             await page.clock.run_for(20_000)
             await say(page, "back")
             line.hold()
-            await page.clock.run_for(30_000)  # silence, and no answer
+            await page.clock.run_for(30_000)  # no answer this time
             await expect(status(page)).to_have_text("disconnected")
 
 
@@ -436,7 +436,7 @@ async def test_group_that_cannot_be_reached_for_a_while(browser: Browser) -> Non
             await page.clock.run_for(1_000)
             await expect(notice(page)).to_contain_text("Trying again")
             await page.clock.run_for(8_000)
-            await page.clock.run_for(1_000)  # an attempt may have been under way
+            await page.clock.run_for(1_000)  # an attempt may have been running
             await expect(notice(page)).to_contain_text("This group is gone, or cannot")
             await expect(page).to_have_url(f"{URL}/#{group_id}")
             await expect(page.get_by_label("Group name")).to_be_focused()
@@ -462,14 +462,14 @@ async def test_server_stops_and_comes_back(
         await expect(notice(page)).to_contain_text("Waiting for the connection")
         await start(aiohttp_server)
 
-        # The pauses have grown meanwhile: at worst to twice as long as this has taken.
+        # The pauses have grown, at most to twice the time that this has taken.
         await expect(title(page, "B")).to_be_visible(timeout=30_000)
         await say(page, "after")
 
 
 async def test_pauses_between_attempts(browser: Browser) -> None:
     line = Line()
-    shares = []  # of the longest pause there may be
+    shares = []  # of the longest possible pause
 
     async with open_page(browser, line=line, stop_clock=True) as page:
         for number in range(1, 11):
@@ -497,7 +497,7 @@ async def test_pauses_between_attempts(browser: Browser) -> None:
         assert len(line.sockets) == 12
 
     assert max(shares) < 1.15
-    assert min(shares) < 0.9  # jitter: without, each page waits for the whole pause
+    assert min(shares) < 0.9  # jitter; without it, each page waits for the whole pause
 
 
 async def test_attempt_that_hangs(browser: Browser) -> None:
@@ -556,7 +556,7 @@ async def test_small_screen(browser: Browser, width: int, height: int) -> None:
         await create_group(page)
         await say(page, "y" * 1000)
         log = page.get_by_role("log")
-        await log.evaluate("log => { log.scrollTop = -1000; }")  # up, to the start
+        await log.evaluate("log => { log.scrollTop = -1000; }")  # scroll up
         await say(page, "last")
 
         assert await log.evaluate("log => log.clientHeight") >= 120  # CSS pixels
@@ -565,7 +565,7 @@ async def test_small_screen(browser: Browser, width: int, height: int) -> None:
         await expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
 
         await page.get_by_role("button", name="Leave").click()
-        await create_group(page, "x" * 100)  # a title of many lines
+        await create_group(page, "x" * 100)  # a title over many lines
         await say(page, "z" * 1000)
         assert await log.evaluate("log => log.clientHeight") >= 96
         for element in log, page.locator("html"):
@@ -638,7 +638,7 @@ CONNECT = """url => new Promise(resolve => {
 
 
 async def answer(_request: web.Request) -> web.Response:
-    """Answer with a page of another server."""
+    """Serve a page of another origin."""
     page = "<link rel=icon href=data:>A page that tries"
     return web.Response(text=page, content_type="text/html")
 
@@ -660,7 +660,7 @@ async def test_page_of_another_origin(
         async with other.expect_popup() as opening:
             await other.evaluate("url => { window.opened = open(url); }", URL)
         await expect(status(await opening.value)).to_have_text("connected")
-        assert await other.evaluate("opened.closed")  # out of its reach
+        assert await other.evaluate("opened.closed")  # it cannot reach the page
 
 
 async def test_page_behind_tls(browser: Browser) -> None:

@@ -1,4 +1,4 @@
-"""Integration tests of servers that are processes of their own."""
+"""Integration tests of servers in their own processes."""
 
 import os
 import re
@@ -29,7 +29,7 @@ from .talk import (
 from .utils import TestWebSocket
 
 BROKER_SIGNALS = {
-    "there": signal.SIGCONT,  # goes on
+    "there": signal.SIGCONT,  # continue
     "away": signal.SIGKILL,
     "stuck": signal.SIGSTOP,
 }
@@ -56,8 +56,8 @@ async def test_message_reaches_members_on_both_processes(
 
         for text in "first", "last":
             await client1.send_json(message(group_id, text))
-        # The silent client's process has the message when the witness has it, and
-        # the close frame that it sends the silent client comes after that.
+        # When the witness has the message, their process has handled it; the silent
+        # client's close frame comes later.
         await witness.wait_for_message(group_message(group_id, "last"))
 
     messages = [group_message(group_id, "first"), group_message(group_id, "last")]
@@ -111,7 +111,7 @@ async def test_a_process_is_killed(processes: list[Process]) -> None:
 async def probe(
     sender: TestWebSocket, group_id: str, hearer: TestWebSocket, reply: object
 ) -> None:
-    """Send messages to a group until `hearer` hears `reply`, for 5 seconds at most."""
+    """Send messages to a group until `hearer` hears `reply`, for at most 5 seconds."""
     hearer.clear_messages()
     for _ in range(50):
         await send(sender, message(group_id, "probe"))
@@ -121,7 +121,7 @@ async def probe(
 
 
 async def pass_last_messages(group_id: str, *members: TestWebSocket) -> None:
-    """Let all members of a group send a last message, and forget what they heard."""
+    """Let all members send one more message; then clear what they have heard."""
     for sender in members:
         await sender.send_json(message(group_id, str(sender.number)))
         for member in members:
@@ -229,9 +229,9 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
         broker = stack.enter_context(start_broker())
         url = f"nats://127.0.0.1:{broker.port}"
         process = stack.enter_context(start_process(url))
-        with suppress(ConnectionError):  # it does not wait for the client
+        with suppress(ConnectionError):  # the server does not wait for the client
             async with create_socket_client(process.url) as client:
-                for _ in range(60):  # to leave each of them takes a moment
+                for _ in range(60):  # leaving each of them takes a moment
                     await create_group(client)
                 broker.send_signal(BROKER_SIGNALS[broker_is])
                 code, _ = process.end(signal.SIGINT)
@@ -241,7 +241,7 @@ async def test_ctrl_c_ends_a_server_with_clients(broker_is: str) -> None:
 
 async def test_ctrl_c_while_the_broker_reads_nothing() -> None:
     """Nine clients have sent more than the broker reads; the server ends in time."""
-    text = "x" * 16_000  # 855 of them are more than the system holds for the broker
+    text = "x" * 16_000  # 855 of them do not fit in the system's buffers
     with start_broker() as broker:
         url = f"nats://127.0.0.1:{broker.port}"
         with start_process(url) as process, suppress(ConnectionError):
@@ -251,7 +251,7 @@ async def test_ctrl_c_while_the_broker_reads_nothing() -> None:
                 group_ids = [await create_group(client) for client in clients]
                 broker.send_signal(signal.SIGSTOP)
                 for client, group_id in zip(clients, group_ids, strict=True):
-                    for _ in range(95):  # no more, or it would be too fast
+                    for _ in range(95):  # more would be over the rate limit
                         await client.send_json(message(group_id, text))
                     await client.settle()
                 code, _ = process.end(signal.SIGINT)
@@ -261,7 +261,7 @@ async def test_ctrl_c_while_the_broker_reads_nothing() -> None:
 
 @contextmanager
 def start_cluster(port: int) -> Iterator[Process]:
-    """Start a broker and servers, from a port on, and end them all."""
+    """Start a cluster from this port on; end it at the end of the block."""
     cluster = Process(
         r"Running on http://127\.0\.0\.1:(\d+)",
         *(sys.executable, "-m", f"{__package__}.cluster"),
@@ -278,7 +278,7 @@ def start_cluster(port: int) -> Iterator[Process]:
 
 
 def find_children(cluster: Process) -> dict[int, str]:
-    """Return the processes that a cluster has started, and their commands."""
+    """Return the processes of a cluster, with their commands."""
     command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     processes = [line.split(maxsplit=2) for line in listed.splitlines()]

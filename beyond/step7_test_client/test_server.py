@@ -34,8 +34,8 @@ TEXTS = [
     " <b>Cafe\u0301</b>\r\n\0🎉 ",
     '{"type": "ECHO", "value": "HI"}',
     "INVALID_MESSAGE",
-    "x" * 126,  # frames change their form at 126
-    "y" * 65_536,  # and at 65,536 bytes
+    "x" * 126,  # from 126 bytes on, the header of a frame is longer
+    "y" * 65_536,  # and longer still from 65,536 bytes on
     "last",
 ]
 
@@ -129,22 +129,22 @@ DIALOGUES = {
 
 
 async def send(client: TestWebSocket, request: object) -> None:
-    """Send a request, and wait until the server has dealt with it."""
+    """Send a request, and wait until the server has handled it."""
     await client.send_json(request)
     await client.settle()
 
 
 @pytest.fixture
 async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test when the server has logged an error, or left a task behind.
+    """Fail the test if the server has logged an error, or left a task running.
 
-    Ask for it before the server: then the server has stopped when this looks.
+    Request it before the server: then it checks when the server has stopped.
     """
     yield
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    if tasks:  # a handler may still clean up after its client
+    if tasks:  # a handler may still be cleaning up
         await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"has not ended: {t.get_coro()}" for t in tasks if not t.done()]
+    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
     for phase in ("setup", "call", "teardown"):
         for record in caplog.get_records(phase):
             if record.levelno >= logging.ERROR:
@@ -287,7 +287,7 @@ async def test_broadcast_to_whoever_is_connected() -> None:
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
-    """End the connection without a close frame, as a crash of the client does."""
+    """End the connection without a close frame, as a client that crashes does."""
     fileno = client.get_extra_info("socket").fileno()
     with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
         connection.shutdown(SHUT_RDWR)
@@ -299,15 +299,15 @@ async def test_broadcast_skips_disconnected_clients() -> None:
 
     async with (
         create_socket_client(URL) as client1,
-        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect() itself would wait for minutes
         ClientSession() as session,
     ):
-        # The server keeps no order: so some come before client2, and some after it.
+        # A set has no order: with ten, some come before client2 and some after it.
         vanishing_clients = [await session.ws_connect(URL) for _ in range(5)]
         async with create_socket_client(URL) as client2:
             vanishing_clients += [await session.ws_connect(URL) for _ in range(5)]
 
-            # The server hears of it all at once: the messages, and ten clients cut off.
+            # The server sees all of this at once. One vanishes while it is answered.
             await client1.send_json(test_message)
             await vanishing_clients[0].send_json({"type": "ECHO_TIMES_3", "value": ""})
             for client in vanishing_clients:
@@ -349,7 +349,7 @@ async def test_client_comes_while_a_broadcast_waits(
         async with create_socket_client(URL) as client3:
             is_waiting.clear()
             await client3.send_json(join("A"))
-            with suppress(TimeoutError):  # a server may let it wait for its turn
+            with suppress(TimeoutError):  # it may have to wait for its turn
                 await bounded(is_waiting.wait(), "the server to answer", timeout=0.1)
             may_go_on.set()
 
@@ -357,7 +357,7 @@ async def test_client_comes_while_a_broadcast_waits(
 
 
 def count_connections() -> int:
-    """Return how many connections the servers in this process have not forgotten."""
+    """Return how many connections the servers in this process still hold."""
     gc.collect()
     kinds = (web.BaseRequest, web.WebSocketResponse)
     return sum(issubclass(type(it), kinds) for it in gc.get_objects())
@@ -372,7 +372,7 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         ClientSession() as session,
     ):
         async with session.get(f"http://127.0.0.1:{PORT}") as response:
-            assert response.status == HTTPStatus.BAD_REQUEST  # it is no WebSocket
+            assert response.status == HTTPStatus.BAD_REQUEST  # it is not a handshake
         client2, client3, client4 = [await session.ws_connect(URL) for _ in range(3)]
         await send(client1, create("A"))
         for client in client2, client3, client4:
@@ -381,7 +381,7 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         await client2.close(code=WSCloseCode.GOING_AWAY)
         cut_off(client3)
         await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})
-        cut_off(client4)  # while it is being answered
+        cut_off(client4)  # while the server answers it
 
     async def forget() -> None:
         while count_connections() > connections:
@@ -530,7 +530,7 @@ async def test_group_outlives_its_members() -> None:
                 await send(client3, join("A"))
                 await send(client3, message("A", "two of us"))
             async with create_socket_client(URL):
-                pass  # somebody else comes and goes
+                pass  # another client connects and leaves
             await send(client2, message("A", "alone"))
         await send(client2, join("B"))
 
@@ -618,7 +618,7 @@ async def test_message_skips_disconnected_members() -> None:
     """Ten members vanish during a message; the two that stay miss nothing."""
     async with (
         create_socket_client(URL) as client1,
-        asyncio.timeout(2 * TIMEOUT),  # ws_connect alone would wait for minutes
+        asyncio.timeout(2 * TIMEOUT),  # ws_connect() itself would wait for minutes
         ClientSession() as session,
     ):
         await send(client1, create("A"))

@@ -1,33 +1,33 @@
-"""What the server should do, without a socket."""
+"""What the server should do: a model, without sockets."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
 
 class Model:
-    """The clients, the groups that they are in, and what each of them should hear.
+    """The clients, their groups, and what each client should hear.
 
-    It deals with one request after the other.
+    It handles one request at a time.
     """
 
     def __init__(self) -> None:
-        """Begin without clients, and without groups."""
+        """Start without clients or groups."""
         self.groups: list[str] = []
-        self.group_of: dict[int, str | None] = {}  # has the clients that are connected
+        self.group_of: dict[int, str | None] = {}  # only clients that are connected
         self.heard: dict[int, list[str | bytes]] = defaultdict(list)
         self.start_record()
 
     def connect(self, client: int) -> None:
-        """Let a client come, or come back: it is in no group."""
+        """Connect a client, perhaps again: it is in no group."""
         self.group_of[client] = None
         self.been_in[client] = {None}
 
     def disconnect(self, client: int) -> None:
-        """Let a client go, in whichever way."""
+        """Disconnect a client."""
         del self.group_of[client]
 
     def request(self, client: int, kind: str, group: str, text: str) -> None:
-        """Deal with a message of a type, `kind`; one of another type is invalid."""
+        """Handle a message of type `kind`; unknown types are invalid."""
         match kind:
             case "ECHO":
                 self.tell([client], text)
@@ -51,30 +51,30 @@ class Model:
                 self.tell([client], "INVALID_MESSAGE")
 
     def move(self, client: int, group: str) -> None:
-        """Move a client into a group, and confirm it."""
+        """Move a client to a group, and confirm it."""
         self.group_of[client] = group
         self.been_in[client].add(group)
         self.tell([client], group)
 
     def tell(self, clients: Iterable[int], *texts: str) -> None:
-        """Let `clients` hear `texts`."""
+        """Send `texts` to `clients`."""
         for client in clients:
             self.heard[client] += texts
 
     def start_record(self) -> None:
-        """Begin to record what goes to others, for `allows`: who sends what to whom."""
+        """Start to record, for `allows`, who sends what to whom."""
         self.sent: list[tuple[int, str | None, str]] = []  # to a group, or to all
         self.been_in = {client: {group} for client, group in self.group_of.items()}
 
     def allows(
         self, client: int, heard: list[str | bytes], in_turn: list[str | bytes]
     ) -> bool:
-        """Tell whether a client may have heard this, since the record began.
+        """Tell whether `client` may have heard this since the record started.
 
-        That is so if what came from any one client is complete and in order: from this
-        one its replies, which are those that it got `in_turn`; from another what went
-        to all, and to a group that this one was in all the time. To a group that it was
-        in for a part of the time, a message may have come, or not.
+        What came because of each client must be complete and in order. Because of the
+        client itself: the replies that it got `in_turn`. Because of another client: all
+        broadcasts, and all messages to groups that `client` was in the whole time. If
+        it was in a group for part of the time, a message to it may have come or not.
         """
         sender: dict[str | bytes, int] = {text: who for who, _, text in self.sent}
         for other in {*sender.values()} - {client}:

@@ -1,7 +1,7 @@
-"""Conversations that nobody thought of: the clients hear what the model says.
+"""Conversations that nobody has written: each client hears what the model says.
 
-There are 50 of each kind, always the same; with CONVERSATIONS=1000 in the environment
-there are 1,000.
+There are 50 of each kind, always the same ones. CONVERSATIONS=1000 in the environment
+makes it 1,000.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def as_json(kind: str, value: object) -> str:
 
 
 def vary(value: object) -> object:
-    """Return the same message with other keys, too, and in another order."""
+    """Return the same message with more keys, in another order."""
     if not isinstance(value, dict):
         return value
     return {**{key: vary(value[key]) for key in reversed(value)}, "more": [1.5]}
@@ -63,15 +63,15 @@ NONSENSE: dict[str, str | bytes] = {
 
 
 class Deed(NamedTuple):
-    """What a client does: it comes, or goes, or sends a message of a type."""
+    """What a client does: it connects, disconnects, or sends a message."""
 
     kind: str
     group: str = ""
     text: str = ""
-    form: str = ""  # of the message: "in a binary frame", "in another form"
+    form: str = ""  # "in a binary frame" or "in another form"
 
     def __repr__(self) -> str:
-        """Return the deed as a report has it."""
+        """Return the line of a report."""
         if self.kind in NONSENSE:
             return f"nonsense, {self.kind}"
         words = [self.kind]
@@ -99,7 +99,7 @@ class Deed(NamedTuple):
         return text.encode() if self.form == "in a binary frame" else text
 
 
-# The deeds to choose from. What is here more often is done more often.
+# The deeds to choose from; the more often one is here, the more often it is chosen.
 COMING_AND_GOING = [
     *[Deed("comes")] * 50,
     *[Deed("leaves")] * 35,
@@ -123,26 +123,26 @@ RACES = [Deed("CREATE_GROUP, as all others do at once", group) for group in GROU
 JOINS = [Deed("JOIN_GROUP, a known one", group) for group in "AAABBB"]
 JOINS += [Deed("CREATE_GROUP", group) for group in "AB"]
 
-Lines = list[tuple[int, Deed]]  # which client does what
+Lines = list[tuple[int, Deed]]  # which client does what, in order
 Stretches = Sequence[Lines]  # one by one, at once, one by one
 
 
 def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
-    """Return a strategy that chooses so many lines."""
+    """Return a strategy that chooses `count` lines."""
     line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(deeds))
     return st.lists(line, min_size=count, max_size=count)
 
 
 def show(text: str | bytes) -> str:
-    """Return `text` as a report has it."""
+    """Return `text`, shortened for a report."""
     return repr(text) if len(text) < 40 else f"{text[:9]!r}... ({len(text)} long)"
 
 
 class Conversation:
-    """A conversation of clients with a server, and with the model."""
+    """A conversation of clients with a server and with the model."""
 
     def __init__(self, url: StrOrURL) -> None:
-        """Talk to the server at `url`, and write down what is said."""
+        """Talk to the server at `url`, and keep a script."""
         self.url = url
         self.model = Model()
         self.heard: dict[int, list[str | bytes]] = defaultdict(list)
@@ -151,7 +151,7 @@ class Conversation:
         self.script: list[str] = []
 
     async def one_by_one(self, lines: Lines) -> None:
-        """Let clients do things, each when the server has dealt with the one before."""
+        """Do one thing at a time: each waits until the server has handled the last."""
         for n, deed in lines:
             if n not in self.clients:
                 await self.connect(n)
@@ -167,7 +167,7 @@ class Conversation:
                 await self.clients[n].settle()
 
     async def connect(self, n: int) -> None:
-        """Let a client come, or come back."""
+        """Connect a client, perhaps again."""
         self.script.append(f"client {n}: comes")
         self.model.connect(n)
         self.exits[n] = AsyncExitStack()
@@ -178,26 +178,26 @@ class Conversation:
         self.clients[n].messages = self.heard[n]  # one list for all its connections
 
     async def leave(self, n: int) -> None:
-        """Let a client say goodbye."""
+        """Disconnect a client properly, with close frames."""
         self.script.append(f"client {n}: leaves")
         self.model.disconnect(n)
         await self.exits[n].aclose()
         del self.clients[n]
 
     def cut_off(self, n: int, when: str = "") -> None:
-        """Let a client vanish without a goodbye."""
+        """Cut a client off, without a close frame."""
         self.script.append(f"client {n}: vanishes{when}")
         cut_off(self.clients[n])
 
     async def forget(self, n: int) -> None:
-        """See the connection of a client that has vanished end."""
+        """Wait until the connection of a client that was cut off has ended."""
         self.model.disconnect(n)
         with suppress(ConnectionError):
             await self.exits[n].aclose()
         del self.clients[n]
 
     def plan(self, n: int, deed: Deed, known: list[str]) -> Deed:
-        """Return the request that `deed` means, after the model has dealt with it."""
+        """Let the model handle a request; return what `deed` means at this point."""
         kind, group, own = deed.kind, deed.group, self.model.group_of[n]
         if kind == "MESSAGE_GROUP, its own":
             kind = "JOIN_GROUP, a known one" if own is None else "MESSAGE_GROUP"
@@ -218,7 +218,7 @@ class Conversation:
             await self.clients[n].send_str(frame)
 
     async def race(self, deed: Deed) -> None:
-        """Let all create the same group at once; the model lets the same one win."""
+        """Let all clients create one group at once; the model lets the same one win."""
         group = f"{deed.group} {len(self.script)}"
         for n in self.clients:
             await self.send(n, Deed("CREATE_GROUP", group), ", at once")
@@ -228,10 +228,10 @@ class Conversation:
             self.model.request(n, "CREATE_GROUP", group, "")
 
     async def at_once(self, lines: Lines) -> None:
-        """Let clients send all of this without a wait; the model knows what may come.
+        """Let clients send all of this without waiting; the model knows what may come.
 
-        No two texts are alike. Groups are those that there are, or new ones, of which
-        no two clients create the same. Who vanishes does so at the end, and is silent.
+        All texts differ. Groups exist already, or are new and created by one client
+        only. Clients that vanish send nothing, and vanish at the end.
         """
         for n, _ in lines:
             if n not in self.clients:
@@ -249,7 +249,7 @@ class Conversation:
             self.cut_off(n, ", at once")
         for n in vanishing:
             await self.forget(n)
-        for n in [*self.clients] * 2:  # when the first pongs are here, all is sent
+        for n in [*self.clients] * 2:  # after the first pongs, all is sent
             await self.clients[n].settle()
         for n, before in start.items():
             heard, model = self.heard[n][before:], self.model.heard[n][before:]
@@ -257,7 +257,7 @@ class Conversation:
                 self.model.heard[n][before:] = heard
 
     async def hold(self, before: Lines, at_once: Lines, after: Lines) -> None:
-        """Hold a conversation, from the first who comes to the last who leaves."""
+        """Hold a whole conversation; in the end, all clients leave."""
         await self.one_by_one(before)
         await self.at_once(at_once)
         await self.one_by_one(after)
@@ -265,15 +265,15 @@ class Conversation:
             await self.leave(n)
 
     async def end(self) -> None:
-        """Let nobody stay, whatever the server does."""
+        """Cut all clients off, whatever the server does."""
         for n, client in self.clients.items():
-            with suppress(AttributeError, OSError):  # it may have gone already
+            with suppress(AttributeError, OSError):  # its connection may have ended
                 cut_off(client)
             with suppress(OSError, ClientError):
                 await self.exits[n].aclose()
 
     def report(self) -> list[str]:
-        """Return what clients heard, if it is not what they should have heard."""
+        """Return who heard something else than the model says, and what."""
         return [
             f"client {n} {verb}: [{', '.join(map(show, messages[n]))}]"
             for n in CLIENTS
@@ -286,9 +286,9 @@ class Conversation:
 
 
 async def find_fault(stretches: Stretches, timeout: float) -> str:
-    """Return a report of what is wrong with a conversation, with a fresh server.
+    """Hold a conversation with a fresh server; return a report of what goes wrong.
 
-    An empty one if nothing is, and the conversation ends within `timeout` seconds.
+    The report is empty if nothing does, within `timeout` seconds.
     """
     app = web.Application()
     create_websocket_server(app)
@@ -314,11 +314,11 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
 
 
 async def find_shortest_fault(stretches: Stretches) -> str:
-    """Return the report on what a conversation's fault needs, if it has one.
+    """Return the report of the shortest conversation that goes wrong, if it does.
 
-    It leaves out lines, fewer and fewer at a time, as long as it goes wrong without
-    them, for 5 seconds at most. Hypothesis, which knows nothing of lines, takes over
-    a thousand attempts where this takes some forty.
+    Leaves out lines, many at a time and then fewer, while the rest still goes wrong,
+    for at most 5 seconds. This takes some forty attempts; Hypothesis, which does not
+    know about lines, would take over a thousand.
     """
     fault = await find_fault(stretches, timeout=3)
     deadline = time.monotonic() + 5
@@ -335,14 +335,14 @@ async def find_shortest_fault(stretches: Stretches) -> str:
 
 
 def check(*stretches: st.SearchStrategy[Lines]) -> None:
-    """Fail with a conversation that goes wrong, if Hypothesis thinks up one.
+    """Fail with a conversation that goes wrong, if Hypothesis finds one.
 
-    Each conversation has an event loop of its own, so this runs in a thread.
+    Each conversation has its own event loop, so this runs in a thread.
     """
     fault = ""
 
     @settings(
-        max_examples=10,  # of more, Hypothesis makes most by repeating parts of others
+        max_examples=10,  # with more, Hypothesis mostly repeats parts of earlier ones
         database=None,
         deadline=None,
         verbosity=Verbosity.quiet,

@@ -1,17 +1,17 @@
-"""The messages of the protocol, as texts: each has a type and a value."""
+"""The protocol's messages: JSON texts with a type and a value."""
 
 import json
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None when it holds none.
+    """Return the value of the JSON text in `frame`, or None if it is not JSON.
 
-    A number beyond Python's limits, such as 1e999, counts as no JSON.
+    Numbers beyond Python's limits, such as 1e999, do not count as JSON.
     """
     try:
         text = frame if isinstance(frame, str) else frame.decode()
         value = json.loads(text)
-        # A ValueError for what loads() lets through: NaN, a lone surrogate.
+        # loads() accepts NaN and lone surrogates: this raises ValueError.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
@@ -19,5 +19,5 @@ def parse(frame: str | bytes) -> object:
 
 
 def encode(kind: str, value: object) -> str:
-    """Return the text of a message of a type, `kind`."""
+    """Return the text of a message of type `kind`."""
     return json.dumps({"type": kind, "value": value})

@@ -13,23 +13,23 @@ from .protocol import encode, parse
 async def send(
     clients: Iterable[web.WebSocketResponse], kind: str, value: object
 ) -> None:
-    """Send a message to each of `clients`; one that has gone stops nobody else's."""
+    """Send a message to all `clients`, except those that have gone."""
     text = encode(kind, value)
-    for client in list(clients):  # they come and go while the loop awaits
+    for client in list(clients):  # the set can change while send_str() waits
         with suppress(ConnectionError):
             await client.send_str(text)
 
 
 class Server:
-    """The clients, the groups that they are in, and the answers to what they send."""
+    """The clients, their groups, and the answers to their messages."""
 
     def __init__(self) -> None:
-        """Begin without clients, and without groups."""
+        """Start without clients or groups."""
         self.clients: set[web.WebSocketResponse] = set()
         self.groups = Groups[web.WebSocketResponse]()
 
     async def answer(self, socket: web.WebSocketResponse, message: object) -> None:
-        """Answer a message, and send it to all that it is for."""
+        """Answer a message, and pass it on to everyone it is for."""
         groups = self.groups
         match message:
             case {"type": "ECHO", "value": str(value)}:
@@ -55,7 +55,7 @@ class Server:
             } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
                 await send(groups.members(group_id), "GROUP_MESSAGE", message)
-            # Unknown, or not the client's: the reply must not tell which ids exist.
+            # Unknown, or not joined: the reply must not reveal which ids exist.
             case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str()},
@@ -67,12 +67,12 @@ class Server:
     async def confirm(
         self, socket: web.WebSocketResponse, kind: str, group_id: str
     ) -> None:
-        """Tell a client which group it is in now."""
+        """Tell a client which group it has joined."""
         value = {"groupId": group_id, "groupName": self.groups.names[group_id]}
         await send([socket], kind, value)
 
     async def handle_connection(self, request: web.Request) -> web.WebSocketResponse:
-        """Let a client in, and answer what it sends until it goes."""
+        """Accept a client, and answer its messages until it disconnects."""
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.clients.add(socket)
@@ -81,7 +81,7 @@ class Server:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     await self.answer(socket, parse(message.data))
         except ConnectionError:
-            pass  # the client has gone while it was being answered
+            pass  # the client has gone; nobody is left to answer
         finally:
             self.clients.discard(socket)
             self.groups.leave_all(socket)
@@ -102,5 +102,5 @@ if __name__ == "__main__":
     app = web.Application()
     create_websocket_server(app)
     port = int(os.environ.get("PORT", "8080"))
-    # A server that stops waits for its clients, by default for 2 x 60 seconds.
+    # A server that stops waits for its clients: by default, up to 2 x 60 seconds.
     web.run_app(app, host="127.0.0.1", port=port, shutdown_timeout=0.5)

@@ -158,7 +158,7 @@ async def test_guard(no_server_errors, aiohttp_server):
 """
 FAULTS = {
     "aiohttp.server logged: …": "raise KeyError",
-    "has not ended: <coroutine …>": "await asyncio.Event().wait()",
+    "still running: <coroutine …>": "await asyncio.Event().wait()",
 }
 
 

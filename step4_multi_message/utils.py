@@ -127,8 +127,9 @@ async def send_close(client: ClientWebSocketResponse, messages: Messages) -> Non
     """Send a close frame, once; `client.close()` would discard messages."""
     if not messages.close_sent:
         messages.close_sent = True
+        code = WSCloseCode.OK.to_bytes(2, "big")  # a close frame begins with its code
         with suppress(ConnectionError):  # listen() will report the lost connection
-            await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
+            await client.send_frame(code, WSMsgType.CLOSE)
 
 
 async def listen(
@@ -149,7 +150,7 @@ async def listen(
             case _:
                 break
     when = f"{'after' if messages.close_sent else 'before'} the client's close frame"
-    if frame.type is WSMsgType.CLOSING:
+    if frame.type is WSMsgType.CLOSING:  # not a frame: aiohttp's sign for close()
         raise ConnectionError("the test called close(), which throws messages away")
     if frame.type is not WSMsgType.CLOSE:
         reason = frame.data or "no close frame"
@@ -195,6 +196,7 @@ async def create_socket_client(
         try:
             await asyncio.sleep(0)  # the listener starts, so receive() in a test fails
             yield client, messages
+            # A time-out must not cancel the listener: add_note() asks it for the cause.
             ending = asyncio.shield(messages.listener)
             closing = asyncio.gather(send_close(client, messages), ending)
             await bounded(closing, "the server's close frame")
@@ -205,5 +207,5 @@ async def create_socket_client(
             del open_clients[client]
             messages.listener.cancel()
             await asyncio.gather(messages.listener, return_exceptions=True)
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # nothing is left that close() could discard
                 await bounded(client.close(), "the connection to end", 0.1)

@@ -158,13 +158,13 @@ async def settle(client: ClientWebSocketResponse, timeout: float = TIMEOUT) -> N
         what = f"the server's close frame to client {messages.number}"
         await bounded(asyncio.wait([messages.listener]), what, timeout)
         return
-    payload = secrets.token_bytes(8)
+    payload = secrets.token_bytes(8)  # so that each ping knows its pong
     pongs[payload] = pong = asyncio.get_running_loop().create_future()
 
     async def ping() -> None:
         with suppress(ConnectionError):
             await client.ping(payload)
-        events = [pong, messages.listener]
+        events = [pong, messages.listener]  # which ends with the connection
         await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
 
     what = f"the server to answer a ping of client {messages.number}"
@@ -175,8 +175,9 @@ async def send_close(client: ClientWebSocketResponse, messages: Messages) -> Non
     """Send a close frame, once; `client.close()` would discard messages."""
     if not messages.close_sent:
         messages.close_sent = True
+        code = WSCloseCode.OK.to_bytes(2, "big")  # a close frame begins with its code
         with suppress(ConnectionError):  # listen() will report the lost connection
-            await client.send_frame(WSCloseCode.OK.to_bytes(2, "big"), WSMsgType.CLOSE)
+            await client.send_frame(code, WSMsgType.CLOSE)
 
 
 async def listen(
@@ -202,7 +203,7 @@ async def listen(
             case _:
                 break
     when = f"{'after' if messages.close_sent else 'before'} the client's close frame"
-    if frame.type is WSMsgType.CLOSING:
+    if frame.type is WSMsgType.CLOSING:  # not a frame: aiohttp's sign for close()
         raise ConnectionError("the test called close(), which throws messages away")
     if frame.type is not WSMsgType.CLOSE:
         reason = frame.data or "no close frame"
@@ -250,6 +251,7 @@ async def create_socket_client(
             await settle(client)
             yield client, messages
             await asyncio.gather(*map(settle, open_clients))
+            # A time-out must not cancel the listener: add_note() asks it for the cause.
             ending = asyncio.shield(messages.listener)
             closing = asyncio.gather(send_close(client, messages), ending)
             await bounded(closing, "the server's close frame")
@@ -260,5 +262,5 @@ async def create_socket_client(
             del open_clients[client]
             messages.listener.cancel()
             await asyncio.gather(messages.listener, return_exceptions=True)
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # nothing is left that close() could discard
                 await bounded(client.close(), "the connection to end", 0.1)

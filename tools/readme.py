@@ -13,7 +13,7 @@ from shutil import copytree
 
 from exercise.judge import read_catalogue
 
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def find(step: int) -> Path:
@@ -45,7 +45,7 @@ def table(step: int, name: str, constant: str, rows: int) -> None:
 
 
 def code(step: int, name: str, *functions: str) -> None:
-    """Print functions of a file."""
+    """Print functions and classes of a file."""
     source = find(step).joinpath(name).read_text()
     lines = source.splitlines()
     parts = [

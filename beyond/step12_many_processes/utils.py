@@ -225,8 +225,9 @@ class TestWebSocket(ClientWebSocketResponse):
         """Send a close frame, once."""
         if not (self.close_sent or self.ending):
             self.close_sent = code
+            payload = code.to_bytes(2, "big") + reason
             with suppress(ConnectionError):
-                await self.send_frame(code.to_bytes(2, "big") + reason, WSMsgType.CLOSE)
+                await self.send_frame(payload, WSMsgType.CLOSE)
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
         """Send a close frame, and record until the server's close frame."""

@@ -30,4 +30,4 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
                     f"{record.name} logged: {record.getMessage()}, {cause!r}"
                 )
     if problems:
-        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)
+        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once

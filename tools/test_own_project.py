@@ -89,7 +89,7 @@ VARYING = {
     r"\d{4}-\d\d-\d\dT[0-9:.]+": "(time)",
     r"datetime\.datetime\([0-9, ]+": "datetime.datetime((time), ",
     r"_ssl\.c:\d+": "_ssl.c",
-    r"\b127\.0\.0\.1:\d+": "127.0.0.1:3000",
+    r"\b127\.0\.0\.1:\d+": "127.0.0.1:3099",
 }
 
 

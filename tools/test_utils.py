@@ -452,7 +452,7 @@ async def test_server_lets_clean_up_finish_as_in_production(
     [
         ("", "", "step6_groups", 3006),
         ("4000", "gw3", "step12_more", 4312),
-        ("65000", "gw3", "tests", 65300),
+        ("65000", "gw3", "tests", 65399),
     ],
 )
 def test_port_is_computed(

@@ -1,8 +1,8 @@
-"""Run tests on many wrong servers, and show which of them no test notices.
+"""Run tests on many wrong servers, and show which ones they notice.
 
 From the top of the project: `python -m exercise.judge TESTS`, with a file or a folder,
 `python -m exercise.judge hint 17`, `python -m exercise.judge answer 17`.
-Ends with 0 when all are noticed, 1 when some are not, 2 when it cannot tell.
+Exit code: 0 if all are noticed, 1 if some are not, 2 if it cannot tell.
 """
 
 import os
@@ -30,17 +30,17 @@ NO_PORT = re.compile(r"no server on port \d+.*")
 
 
 class CannotJudgeError(Exception):
-    """Why nothing can be said about the tests."""
+    """The tests cannot be judged; the message says why."""
 
 
 class Wrong(NamedTuple):
-    """A wrong server: the right one, where `new` stands instead of `old`."""
+    """A wrong server: the right one, with `old` replaced by `new`."""
 
     number: int
     title: str
     kind: str
     hint: str
-    step: int  # the first in which it can be made
+    step: int  # the first step in which it can be made
     old: str
     new: str
     noticed_by: str  # the first test of step 6 that fails
@@ -48,7 +48,7 @@ class Wrong(NamedTuple):
     unnoticed: dict[str, str] | None = None  # steps, each with the reason
 
     def apply(self, source: str) -> str:
-        """Return this server's source, made from the right one's."""
+        """Return this server's source, given the right one's."""
         edits = [(self.old, self.new), *((it["old"], it["new"]) for it in self.also)]
         for old, new in edits:
             if source.count(old) != 1:
@@ -60,7 +60,7 @@ class Wrong(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of the tests."""
+    """The result of a run of the tests."""
 
     end: int  # pytest's exit code: 0 if all have passed
     test: str  # the first that failed, if there is one
@@ -75,13 +75,13 @@ def read_catalogue() -> list[Wrong]:
 
 
 def find_server(tests: Path) -> Path:
-    """Return the right server: the one beside the tests, or else the exercise's."""
+    """Return the right server: the one beside the tests, or the exercise's."""
     server = (tests if tests.is_dir() else tests.parent) / "server.py"
     return server if server.exists() else HERE / "server.py"
 
 
 def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
-    """Run the tests in a copy of their folder, for `bound` seconds at most."""
+    """Run the tests in a copy of their folder, for at most `bound` seconds."""
     folder = find_server(tests).parent
     with tempfile.TemporaryDirectory() as top:
         target = Path(top, folder.name)
@@ -114,7 +114,7 @@ def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:
         raise CannotJudgeError(f"There is no {tests}, or no server.py in it")
     right = find_server(tests).read_text("utf-8")
     sources = [wrong.apply(right) for wrong in catalogue]
-    # Each run has ports of its own; most likely, so has another judge at the same time.
+    # Each run has its own ports; the process id keeps two judges apart, mostly.
     base_port = os.environ.get("BASE_PORT") or f"{10 + 2 * (os.getpid() % 10)}000"
     if not base_port.isdecimal():
         raise CannotJudgeError(f"BASE_PORT is not a number: {base_port!r}")
@@ -165,7 +165,7 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
 
 
 def explain(what: str, number: str) -> None:
-    """Print the hint to a wrong server, or its edit and what notices it in step 6."""
+    """Print a wrong server's hint, or its edit and the test of step 6 that notices it."""
     catalogue = read_catalogue()
     numbers = [str(wrong.number) for wrong in catalogue]
     if number not in numbers:

@@ -165,7 +165,7 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
 
 
 def explain(what: str, number: str) -> None:
-    """Print a wrong server's hint, or its edit and the test of step 6 that notices it."""
+    """Print a wrong server's hint, or its edit and the test that notices it."""
     catalogue = read_catalogue()
     numbers = [str(wrong.number) for wrong in catalogue]
     if number not in numbers:

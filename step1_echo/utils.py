@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Seconds that any wait may take. Most take milliseconds; slow machines set more.
+# The limit of a wait, in seconds. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 
 

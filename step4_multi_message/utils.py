@@ -26,7 +26,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 __tracebackhide__ = True  # pytest's reports show the test, not this file
-# Seconds that any wait may take. Most take milliseconds; slow machines set more.
+# The limit of a wait, in seconds. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
@@ -77,6 +77,7 @@ async def start_server(
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
+        # A port above 65535 raises OverflowError, which has no errno.
         if getattr(error, "errno", EADDRINUSE) not in (EACCES, EADDRINUSE):
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
@@ -92,15 +93,15 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`; every wait goes through here.
+    """Return the result of `awaitable`, if it comes within `timeout` seconds.
 
-    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
+    Otherwise raises a `TimeoutError` that says `what` it waited for.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # the awaitable has raised it
+        if not limit.expired():  # an inner one, not this limit
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 

@@ -27,7 +27,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 __tracebackhide__ = True  # pytest's reports show the test, not this file
-# Seconds that any wait may take. Most take milliseconds; slow machines set more.
+# The limit of a wait, in seconds. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
 Result = TypeVar("Result")
 
@@ -79,6 +79,7 @@ async def start_server(
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
+        # A port above 65535 raises OverflowError, which has no errno.
         if getattr(error, "errno", EADDRINUSE) not in (EACCES, EADDRINUSE):
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
@@ -94,15 +95,15 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`; every wait goes through here.
+    """Return the result of `awaitable`, if it comes within `timeout` seconds.
 
-    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
+    Otherwise raises a `TimeoutError` that says `what` it waited for.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # the awaitable has raised it
+        if not limit.expired():  # an inner one, not this limit
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
@@ -146,9 +147,9 @@ async def wait_for_messages(
 async def settle(client: ClientWebSocketResponse, timeout: float = TIMEOUT) -> None:
     """Wait until the server has handled everything that `client` has sent.
 
-    Sends a ping. aiohttp's server answers pings and messages in one loop, in order, so
-    the pong means that all messages before it have been handled. After a close frame no
-    ping may follow: then this waits for the server's close frame.
+    Sends a ping. aiohttp's server answers it when its handler asks for the next
+    message, so the pong means that all messages before it have been handled. After a
+    close frame no ping may follow: then this waits for the server's close frame.
     Raises `TimeoutError` after `timeout` seconds.
     """
     messages = open_clients.get(client)

@@ -32,7 +32,7 @@ def file(step: int, name: str) -> None:
     block("python", find(step).joinpath(name).read_text().rstrip())
 
 
-def start(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def start(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
     """Return the number of a function's first line, decorators included."""
     return min(part.lineno for part in [node, *node.decorator_list])
 
@@ -136,14 +136,13 @@ def wrong_servers() -> None:
 
 def report(path: Path, text: str, *options: str) -> str:
     """Return what pytest prints on a copy of a step where a file has another text."""
-    step = path.parent
     with tempfile.TemporaryDirectory() as copy:
-        copytree(step, Path(copy, step.name))
+        copytree(path.parent, Path(copy, path.parent))
         Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
-        Path(copy, step.name, path.name).write_text(text)
+        Path(copy, path).write_text(text)
         os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
         names = ["--no-header", "-o", "verbosity_test_cases=1"]
-        pytest = [sys.executable, "-m", "pytest", *names, *options, step.name]
+        pytest = [sys.executable, "-m", "pytest", *names, *options, str(path.parent)]
         return subprocess.run(
             pytest, cwd=copy, capture_output=True, check=False, text=True
         ).stdout

@@ -10,10 +10,10 @@ import websockets
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from step7_test_client import utils as utils7
 
 from step3_client_helper import utils as utils3
 from step3_client_helper.server import create_websocket_server
-from step6_groups import utils as utils6
 
 Serve = Callable[[], AbstractAsyncContextManager[int]]
 TEXTS = ["one", "two", "three", "four", "five"]
@@ -71,11 +71,12 @@ async def count_whole_lists(port: int, fence: bool) -> int:
     whole = 0
     for _ in range(ROUNDS):
         if fence:
-            async with utils6.create_socket_client(port) as (client, messages6):
-                for text in TEXTS:
-                    await client.send_str(text)
-                await utils6.wait_for_messages(messages6, len(TEXTS))
-            whole += messages6 == TEXTS
+            url = f"ws://127.0.0.1:{port}"
+            async with utils7.create_socket_client(url) as client7:
+                for text in [*TEXTS, "fence"]:
+                    await client7.send_str(text)
+                await client7.wait_for_message("fence")
+            whole += client7.messages == [*TEXTS, "fence"]
         else:
             async with utils3.create_socket_client(port) as (client, messages):
                 for text in TEXTS:
@@ -98,4 +99,4 @@ async def test_handshake_makes_the_list_whole_on_aiohttp() -> None:
 @pytest.mark.parametrize("serve", [serve_websockets, serve_fastapi])
 async def test_handshake_alone_does_not_elsewhere(serve: Serve) -> None:
     async with serve() as port:
-        assert await count_whole_lists(port, fence=False) < ROUNDS
+        assert await count_whole_lists(port, fence=False) < ROUNDS / 3  # hardly ever

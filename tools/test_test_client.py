@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 import trustme
-from aiohttp import WSMsgType, WSServerHandshakeError, web
+from aiohttp import ClientWSTimeout, WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 from step7_test_client import utils
@@ -324,6 +324,30 @@ async def test_settle_ends_with_the_last_of_several_pongs(start: Start) -> None:
             await client.send_str(text)
         await asyncio.gather(*[client.settle() for _ in range(5)])
         assert client.messages == ["one", "two", "three"]
+
+
+async def test_pings_of_the_test_are_not_those_of_settle(start: Start) -> None:
+    async def serve(socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            await asyncio.sleep(0.02)
+            await socket.send_str(message.data)
+
+    async with create_socket_client(await start(serve)) as client:
+        await client.ping(b"99")
+        await client.ping()
+        await client.send_str("HI")
+        await client.settle()
+        assert client.messages == ["HI"]
+
+
+async def test_receive_time_out_is_named_as_the_cause(start: Start) -> None:
+    url = await start(echo)
+    cause = "before the client's close frame: its own receive time-out; had received 0"
+    with fails(ConnectionError, cause):
+        async with create_socket_client(
+            url, timeout=ClientWSTimeout(ws_receive=0.05)
+        ) as client:
+            await client.wait_for_message("HI")
 
 
 async def test_send_to_a_server_that_does_not_read_is_bounded(start: Start) -> None:

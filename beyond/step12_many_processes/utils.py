@@ -28,8 +28,9 @@ from aiohttp.typedefs import StrOrURL
 from pytest_aiohttp import AiohttpServer
 
 __tracebackhide__ = True  # pytest's reports show the test, not this file
-# Seconds that any wait may take. Most take milliseconds; slow machines set more.
+# The limit of a wait, in seconds. Most take milliseconds; slow machines set more.
 TIMEOUT = float(os.environ.get("TIMEOUT") or "1")
+SETTLE = b"settle "  # begins the pings of settle(): a test may send its own
 Result = TypeVar("Result")
 
 
@@ -71,6 +72,7 @@ async def start_server(
     try:
         server = await aiohttp_server(app, port=port, **options)
     except (OSError, OverflowError) as error:
+        # A port above 65535 raises OverflowError, which has no errno.
         if getattr(error, "errno", EADDRINUSE) not in (EACCES, EADDRINUSE):
             raise
         with catch_warnings(action="ignore"):  # aiohttp leaves its socket open
@@ -86,15 +88,15 @@ async def start_server(
 async def bounded(
     awaitable: Awaitable[Result], what: str, timeout: float = TIMEOUT
 ) -> Result:
-    """Return the result of `awaitable`; every wait goes through here.
+    """Return the result of `awaitable`, if it comes within `timeout` seconds.
 
-    Raises `TimeoutError`, which says `what` it waited for, after `timeout` seconds.
+    Otherwise raises a `TimeoutError` that says `what` it waited for.
     """
     try:
         async with asyncio.timeout(timeout) as limit:
             return await awaitable
     except TimeoutError:
-        if not limit.expired():  # the awaitable has raised it
+        if not limit.expired():  # an inner one, not this limit
             raise
         raise TimeoutError(f"waited {timeout:g} s for {what}") from None
 
@@ -102,9 +104,9 @@ async def bounded(
 class TestWebSocket(ClientWebSocketResponse):
     """A client's connection, and the record of what the server has sent.
 
-    Each wait returns as soon as the event has come. It raises `ConnectionError` as soon
-    as the connection has ended, and `TimeoutError` after `timeout` seconds; both say
-    what it waited for, how the connection ended, and what has come.
+    Each wait returns as soon as its event has happened. It raises `ConnectionError` if
+    the connection ends first, and `TimeoutError` after `timeout` seconds; both say what
+    it waited for, how the connection ended, and what has arrived.
     `TestWebSocket` of the article's second edition.
     """
 
@@ -117,7 +119,7 @@ class TestWebSocket(ClientWebSocketResponse):
         self.messages: list[Any] = []
         self.ending = ""  # how the connection ended, in words
         self.end_code = 0  # the server's close code; 1005 and 1006 as in RFC 6455
-        self.may_end = False  # in this way: as an answer, or as the test expects
+        self.may_end = False  # whether the test expects this end
         self.close_sent = 0  # the code of the client's close frame
         self.pings = self.pongs = 0
         self.changed = asyncio.Condition()
@@ -135,9 +137,9 @@ class TestWebSocket(ClientWebSocketResponse):
     async def settle(self, timeout: float = TIMEOUT) -> None:
         """Wait until the server has handled everything that this client has sent.
 
-        Sends a ping. aiohttp's server answers pings and messages in one loop, in order,
-        so the pong means that all messages before it have been handled. After a close
-        frame no ping may follow: then this waits for the server's close frame.
+        Sends a ping. aiohttp's server answers it when its handler asks for the next
+        message, so the pong means that all messages before it have been handled. After
+        a close frame no ping may follow: then this waits for the server's close frame.
         Returns at once if the connection has ended, or the test has paused it.
         """
         if self.ending or self.is_paused():
@@ -148,7 +150,7 @@ class TestWebSocket(ClientWebSocketResponse):
             return
         self.pings = number = self.pings + 1
         with suppress(ConnectionError):  # the connection has ended
-            ping = self.ping(str(number).encode())
+            ping = self.ping(SETTLE + str(number).encode())
             await bounded(ping, "the server to read a ping", timeout)
         await self.wait_for(
             lambda: self.pongs >= number or bool(self.ending),
@@ -216,7 +218,7 @@ class TestWebSocket(ClientWebSocketResponse):
             raise RuntimeError(f"{problem} (RFC 6455, 5.5.1)\n{self}")
 
     async def receive(self, *_args: object, **_options: object) -> NoReturn:
-        """Raise `RuntimeError`: a task of this client receives its messages."""
+        """Raise `RuntimeError`: this client's own task receives the messages."""
         raise RuntimeError(
             "this client listens by itself: use messages, or wait_for_message()"
         )
@@ -254,7 +256,10 @@ class TestWebSocket(ClientWebSocketResponse):
     async def listen(self, decode: Callable[[Any], Any], autoping: bool) -> None:
         """Record messages until the connection ends, and then how it ended."""
         while not self.ending:
-            frame = await super().receive()
+            try:
+                frame = await super().receive()
+            except TimeoutError:
+                frame = WSMessage(WSMsgType.ERROR, "its own receive time-out", None)
             match frame.type:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     self.record(frame.data, decode)
@@ -263,8 +268,8 @@ class TestWebSocket(ClientWebSocketResponse):
                         with suppress(ConnectionError):
                             await self.pong(frame.data)
                 case WSMsgType.PONG:
-                    if frame.data.isdigit():  # not if it answers a ping of the test
-                        self.pongs = int(frame.data)
+                    if frame.data.startswith(SETTLE):
+                        self.pongs = int(frame.data.removeprefix(SETTLE))
                 case _:
                     self.record_end(frame)
             async with self.changed:
@@ -300,7 +305,7 @@ class TestWebSocket(ClientWebSocketResponse):
 async def create_socket_client(
     url: StrOrURL, *, decode: Callable[[Any], Any] = lambda data: data, **options: Any
 ) -> AsyncIterator[TestWebSocket]:
-    """Connect a client; yield it when the server has begun to listen to it.
+    """Connect a client; yield it once the server is reading from it.
 
     `decode` turns the text or bytes of a frame into a message (such as `json.loads`);
     `options` go to `ClientSession.ws_connect()`.

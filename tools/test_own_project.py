@@ -57,28 +57,36 @@ def apply(change: str, files: dict[str, str]) -> None:
         files[path] = files[path].replace(old, new)
 
 
-def run(page: Path, folder: Path, utils: str, change: str = "") -> tuple[int, str]:
-    """Build a page's project in a folder; return what pytest does, and prints."""
+def build(page: Path, utils: str = UTILS) -> dict[str, str]:
+    """Return the files of a page's project."""
     shared = find_files(FIRST)
     files = {path: shared[path] for path in ("tests/conftest.py", "pyproject.toml")}
     files |= find_files(page)
     files |= {"tests/utils.py": Path(utils, "utils.py").read_text()}
-    files |= {"tests/__init__.py": ""}
-    if change:
-        apply(change, files)
+    return files | {"tests/__init__.py": ""}
+
+
+def run(files: dict[str, str], folder: Path, **variables: str) -> tuple[int, str]:
+    """Write a project into a folder; return what pytest does there, and prints."""
     for path, code in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(code)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "80", "CI": "", "BUILD_NUMBER": ""}
-        | ({"TIMEOUT": "1"} if change else {}),  # which reports name
+        env={**os.environ, "COLUMNS": "80", "CI": "", "BUILD_NUMBER": "", **variables},
         capture_output=True,
         text=True,
         check=False,
     )
     return result.returncode, result.stdout + result.stderr
+
+
+def run_wrong(page: Path, folder: Path, change: str) -> tuple[int, str]:
+    """Do the same with a page's project after a change, and the time-out it names."""
+    files = build(page)
+    apply(change, files)
+    return run(files, folder, TIMEOUT="1")
 
 
 VARYING = {
@@ -120,13 +128,15 @@ def stands_in(report: str, lines: list[str]) -> bool:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_project_passes(tmp_path: Path, page: Path) -> None:
-    returncode, output = run(page, tmp_path, UTILS)
+    returncode, output = run(build(page), tmp_path)
     assert returncode == 0, output
 
 
 def test_project_passes_with_the_names_of_the_article(tmp_path: Path) -> None:
     [change] = [change for change, report in find_changes(FIRST) if not report]
-    returncode, output = run(FIRST, tmp_path, "step6_groups", change)
+    files = build(FIRST, "step6_groups")
+    apply(change, files)
+    returncode, output = run(files, tmp_path)
     assert returncode == 0, output
 
 
@@ -143,7 +153,7 @@ def test_wrong_project_fails_as_the_page_says(
     tmp_path: Path, page: Path, change: str, report: str
 ) -> None:
     began = time.monotonic()
-    returncode, output = run(page, tmp_path, UTILS, change)
+    returncode, output = run_wrong(page, tmp_path, change)
     assert returncode == 1, output
     assert stands_in(report, shorten(output, tmp_path)), output
     assert time.monotonic() - began < 10 * float(os.environ.get("TIMEOUT") or "1")
@@ -159,7 +169,7 @@ def main() -> None:
     for name, (page, change, _) in WRONG.items():
         if any(word in name for word in sys.argv[1:] or [""]):
             with tempfile.TemporaryDirectory() as folder:
-                output = run(page, Path(folder), UTILS, change)[1]
+                output = run_wrong(page, Path(folder), change)[1]
                 print(f"\n== {name}", *shorten(output, Path(folder)), sep="\n")
 
 

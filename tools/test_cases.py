@@ -1,0 +1,142 @@
+"""Put the servers of cases/ under test, each as a recipe of "Your own server" says.
+
+BUG in the environment makes such a server wrong. Its tests, in the file beside it,
+stand in the project of the recipe, where the recipe's own server and tests stood.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tools.test_own_project import build, run
+
+CASES = Path("tools/cases")
+# Each server's page, and what the report on each of its bugs says.
+TABLE = {
+    "client_under_test": (
+        "client_under_test",
+        {
+            "gives_up": "waited 3600 s for the client: (connected)",
+            "resubscribes_not": "waited 3600 s for the client: subscribe milk",
+        },
+    ),
+    "ends_by_itself": (
+        "closes_first",
+        {
+            "crash": "had received 2: ['10 %', '50 %']",
+            "stays": "waited 1 s for the server to close with code 1000",
+        },
+    ),
+    "frozen_time": ("clocks", {"silent": "'hello' != 'session expired'"}),
+    "handler_fails": (
+        "pushes",
+        {
+            "before": "KeyError('no such room')",
+            "noaccept": "WSServerHandshakeError: 200",
+            "in_loop": "KeyError('no such command')",
+            "cleanup": "KeyError('never joined')",
+            "task": "KeyError: 'audit table missing'",
+        },
+    ),
+    "heartbeat": (
+        "leaving",
+        {"off": "waited 1 s for the server to close with code 1006"},
+    ),
+    "large": (
+        "closes_first",
+        {
+            "small": "closed before the client's close frame, with code 1009",
+            "none": "had received 1: ['stored 9437184']",
+        },
+    ),
+    "leaving": (
+        "leaving",
+        {
+            "forgets": "Extra items in the left set:\nE     'ada'",
+            "silent": "waited 1 s for the message 'ada left'",
+        },
+    ),
+    "not_registered_yet": (
+        "own_server",
+        {"forgets": "Right contains one more item: 'hello'"},
+    ),
+    "post_pushes": (
+        "pushes",
+        {
+            "late": "Left contains 2 more items, first extra item: '1.30'",
+            "late0": "Left contains 2 more items, first extra item: '1.30'",
+            "twice": "Left contains 2 more items, first extra item: '1.30'",
+        },
+    ),
+    "receive_in_block": (
+        "own_server",
+        {
+            "silent": "waited 1 s for the message 'accepted bread'",
+            "deaf": "has not ended: <coroutine object RequestHandler._handle_request",
+        },
+    ),
+    "refused": (
+        "closes_first",
+        {
+            "code": "with code 4003 and reason 'bad token'",
+            "crash": "RuntimeError('no such user')",
+            "hangs": "waited 1 s for the server to close with code 4001",
+            "lets_in": "client 1: connected; had received 0: []",
+            "reason": "the server closed before the client's close frame, with code 40",
+            "talks": "Left contains one more item: 'secret'",
+        },
+    ),
+    "shutdown": (
+        "closes_first",
+        {
+            "none": "the connection ended before the client's close frame: no close",
+            "1000": "with code 1000 and reason 'restarting'",
+        },
+    ),
+    "slow_start": ("slow_start", {"once": "At index 0 diff: '?' != '1'"}),
+    "strict_mode": (
+        "strict_mode",
+        {
+            "silent": "Right contains 2 more items, first extra item: 'accepted bread'",
+            "deaf": "waited 1 s for the server to answer a ping",
+        },
+    ),
+    "timer_pushes": ("pushes", {"dies": "{'type': 'weather', 'n': 2}"}),
+    "tls": ("tls", {"insecure": "'secure=False hello' != 'secure=True hello'"}),
+}
+BUGS = [(name, bug) for name, (_, reports) in TABLE.items() for bug in reports]
+
+
+def build_case(name: str) -> dict[str, str]:
+    """Return the files of a page's project, with a server of cases/ in it."""
+    [page] = [*Path("docs").glob(f"**/{TABLE[name][0]}.md")]
+    own = re.compile(r"\w+\.py|tests/test_\w+\.py")
+    files = {path: code for path, code in build(page).items() if not own.match(path)}
+    files |= {f"{name}.py": (CASES / f"{name}.py").read_text()}
+    return files | {f"tests/test_{name}.py": (CASES / f"{name}_tests.py").read_text()}
+
+
+def test_table_is_complete() -> None:
+    names = [path.stem.removesuffix("_tests") for path in sorted(CASES.glob("*.py"))]
+    assert names == [name for name in TABLE for _ in ("the server", "its tests")]
+    for name, (_, reports) in TABLE.items():
+        code = (CASES / f"{name}.py").read_text()
+        bugs = re.findall(r'BUG (?:==|!=) "(\w+)"', code)
+        assert sorted({*bugs}) == sorted(reports), name
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_right_server_passes(tmp_path: Path, name: str) -> None:
+    returncode, output = run(build_case(name), tmp_path, BUG="")
+    assert returncode == 0, output
+
+
+@pytest.mark.parametrize(("name", "bug"), BUGS)
+def test_wrong_server_is_noticed_at_once(tmp_path: Path, name: str, bug: str) -> None:
+    returncode, output = run(build_case(name), tmp_path, BUG=bug, TIMEOUT="1")
+    assert returncode == 1, output
+    assert TABLE[name][1][bug] in output
+    [seconds] = re.findall(r" in (\d+\.\d+)s", output)
+    assert float(seconds) < 10 * float(os.environ.get("TIMEOUT") or "1"), output

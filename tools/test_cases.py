@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.test_own_project import build, run
+from tools.test_own_project import build, check_types, run
 
 CASES = Path("tools/cases")
 # Each server's page, and what the report on each of its bugs says.
@@ -125,6 +125,11 @@ def test_table_is_complete() -> None:
         code = (CASES / f"{name}.py").read_text()
         bugs = re.findall(r'BUG (?:==|!=) "(\w+)"', code)
         assert sorted({*bugs}) == sorted(reports), name
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_case_is_typed(tmp_path: Path, name: str) -> None:
+    assert check_types(build_case(name), tmp_path) == ""
 
 
 @pytest.mark.parametrize("name", TABLE)

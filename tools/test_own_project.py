@@ -66,11 +66,16 @@ def build(page: Path, utils: str = UTILS) -> dict[str, str]:
     return files | {"tests/__init__.py": ""}
 
 
-def run(files: dict[str, str], folder: Path, **variables: str) -> tuple[int, str]:
-    """Write a project into a folder; return what pytest does there, and prints."""
+def write(files: dict[str, str], folder: Path) -> None:
+    """Write a project into a folder."""
     for path, code in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(code)
+
+
+def run(files: dict[str, str], folder: Path, **variables: str) -> tuple[int, str]:
+    """Write a project into a folder; return what pytest does there, and prints."""
+    write(files, folder)
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
@@ -80,6 +85,21 @@ def run(files: dict[str, str], folder: Path, **variables: str) -> tuple[int, str
         check=False,
     )
     return result.returncode, result.stdout + result.stderr
+
+
+def check_types(files: dict[str, str], folder: Path) -> str:
+    """Write a project into a folder; return what mypy complains about."""
+    write(files, folder)
+    options = ["--strict", "--explicit-package-bases", "--no-error-summary"]
+    cache = f"--cache-dir={folder.parent / 'mypy'}"
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", *options, cache, "."],
+        cwd=folder,
+        env={**os.environ, "MYPYPATH": str(folder / "src")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    ).stdout
 
 
 def run_wrong(page: Path, folder: Path, change: str) -> tuple[int, str]:
@@ -132,6 +152,11 @@ def test_project_passes(tmp_path: Path, page: Path) -> None:
     assert returncode == 0, output
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_project_is_typed(tmp_path: Path, page: Path) -> None:
+    assert check_types(build(page), tmp_path) == ""
+
+
 def test_project_passes_with_the_names_of_the_article(tmp_path: Path) -> None:
     [change] = [change for change, report in find_changes(FIRST) if not report]
     files = build(FIRST, "step6_groups")
@@ -162,6 +187,15 @@ def test_wrong_project_fails_as_the_page_says(
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_page_shows_a_wrong_project(page: Path) -> None:
     assert any(report for _, report in find_changes(page))
+
+
+def test_guard_is_that_of_the_steps() -> None:
+    guard = build(FIRST)["tests/conftest.py"].partition("all_tasks()  #")[2]
+    rest = guard.partition("\n")[2].replace(" - before", "")
+    step = Path("beyond/step9_group_ids/conftest.py").read_text()
+    assert step.replace(" - before", "").endswith(rest)
+    strict = build(Path("docs/recipes/strict_mode.md"))["tests/conftest.py"]
+    assert strict.endswith(guard)
 
 
 def main() -> None:

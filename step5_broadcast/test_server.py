@@ -77,8 +77,9 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
 
     Request it before the server: then it checks when the server has stopped.
     """
+    before = asyncio.all_tasks()  # those of a server that outlives the test
     yield
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
     if tasks:  # a handler may still be cleaning up
         await asyncio.wait(tasks, timeout=TIMEOUT / 4)
     problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]

@@ -74,7 +74,7 @@ TABLE = {
         "own_server",
         {
             "silent": "waited 1 s for the message 'accepted bread'",
-            "deaf": "has not ended: <coroutine object RequestHandler._handle_request",
+            "deaf": "still running: <coroutine object RequestHandler._handle_request",
         },
     ),
     "refused": (

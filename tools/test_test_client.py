@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 from step7_test_client import utils
 from step7_test_client.utils import (
+    TIMEOUT,
     SocketState,
     create_socket_client,
     start_server,
@@ -324,6 +325,34 @@ async def test_settle_ends_with_the_last_of_several_pongs(start: Start) -> None:
             await client.send_str(text)
         await asyncio.gather(*[client.settle() for _ in range(5)])
         assert client.messages == ["one", "two", "three"]
+
+
+async def test_server_that_sends_before_it_reads(start: Start) -> None:
+    async def serve(socket: web.WebSocketResponse) -> None:
+        for number in range(4):
+            await socket.send_str(str(number))
+            await asyncio.sleep(0.4 * TIMEOUT)
+        await socket.close()
+
+    url = await start(serve)
+    echo_url = await start(echo)
+    async with create_socket_client(url) as client:
+        async with create_socket_client(echo_url) as other:
+            await other.send_str("HI")
+        await client.wait_for_close(1000, 2 * TIMEOUT)
+    assert client.messages == ["0", "1", "2", "3"]
+    assert other.messages == ["HI"]
+
+
+async def test_server_that_greets_and_never_reads(start: Start) -> None:
+    async def serve(socket: web.WebSocketResponse) -> None:
+        await socket.send_str("hello")
+        await asyncio.sleep(9)
+
+    url = await start(serve)
+    with fails(TimeoutError, "waited 1 s for the server's close frame", 0.9, 2.9):
+        async with create_socket_client(url):
+            pass
 
 
 async def test_pings_of_the_test_are_not_those_of_settle(start: Start) -> None:

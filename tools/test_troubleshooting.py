@@ -1,6 +1,7 @@
 """Produce each message that the page on troubleshooting explains."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from socket import create_server
 import pytest
 from aiohttp import WSMsgType, web
 from pytest_aiohttp import AiohttpServer
+from step7_test_client import utils as step7
 
 from step6_groups.utils import (
     SocketState,
@@ -24,6 +26,7 @@ from tools.test_utils import create_app, report
 
 PAGE = Path("docs/troubleshooting.md").read_text()
 MESSAGES = re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE)
+OPTIONS = ["-p", "no:cacheprovider", "-c", "pyproject.toml", "-o", "pythonpath=."]
 Serve = Callable[[web.WebSocketResponse], Awaitable[object]]
 
 
@@ -47,6 +50,12 @@ async def deaf_later(socket: web.WebSocketResponse) -> None:
 
 async def close(socket: web.WebSocketResponse) -> None:
     """Close at once."""
+    await socket.close(code=1011)
+
+
+async def fail(socket: web.WebSocketResponse) -> None:
+    """Answer the close frame with another code."""
+    await socket.receive()
     await socket.close(code=1011)
 
 
@@ -77,9 +86,15 @@ async def leave(port: int) -> None:
         await wait_for_messages(messages, 1)
 
 
-async def connect(port: int) -> None:
+async def connect(port: int | str) -> None:
     """Connect, and leave."""
-    async with create_socket_client(port):
+    async with create_socket_client(port):  # type: ignore[arg-type]
+        pass
+
+
+async def connect_step7(port: int | str) -> None:
+    """Do the same with step 7's client."""
+    async with step7.create_socket_client(f"ws://127.0.0.1:{port}"):
         pass
 
 
@@ -87,6 +102,12 @@ async def wait_for_close(port: int) -> None:
     """Wait for a close that nobody has asked for."""
     async with create_socket_client(port) as (client, _):
         await wait_for_socket_state(client, SocketState.CLOSED)
+
+
+async def wait_to_be_open(port: int) -> None:
+    """Wait for a connection to be open that has ended."""
+    async with create_socket_client(port) as (client, _):
+        await wait_for_socket_state(client, SocketState.OPEN)
 
 
 async def wait_for_second_message(port: int) -> None:
@@ -108,31 +129,82 @@ async def receive(port: int) -> None:
         await client.receive()
 
 
-async def connect_to_deaf_port(_: int) -> None:
-    """Connect to what never answers."""
-    with create_server(("127.0.0.1", 0)) as server:
-        await connect(server.getsockname()[1])
+async def nothing(_: step7.TestWebSocket) -> None:
+    """Leave at once."""
 
 
-async def connect_elsewhere(port: int) -> None:
-    """Connect to a path that there is not."""
-    await connect(f"{port}/elsewhere")  # type: ignore[arg-type]
+async def speak(client: step7.TestWebSocket) -> None:
+    """Say something, and leave."""
+    await client.send_str("HI")
+
+
+async def send_late(client: step7.TestWebSocket) -> None:
+    """Send a message after the close frame."""
+    await client.close()
+    await client.send_str("HI")
+
+
+async def send_much(client: step7.TestWebSocket) -> None:
+    """Send 100 MB."""
+    for _ in range(100):
+        await client.send_bytes(bytes(1_000_000))
+
+
+async def unpack(client: object) -> None:
+    """Take a client of step 7 for the pair that step 6 has."""
+    _, _ = client  # type: ignore[misc]
 
 
 SCENES: dict[str, tuple[Serve, Callable[[int], Awaitable[None]]]] = {
     "waited 1 s for the socket to be CLOSED": (echo, wait_for_close),
     "waited 1 s for 2 message(s)": (echo, wait_for_second_message),
     "the connection ended before message 2": (abort, wait_for_second_message),
-    "waited 1 s for the server to open the connection": (echo, connect_to_deaf_port),
-    "WSServerHandshakeError": (echo, connect_elsewhere),
+    "the socket is CLOSED, not OPEN": (close, wait_to_be_open),
     "waited 1 s for the server to answer a ping": (deaf, connect),
     "waited 1 s for the server's close frame": (deaf_later, connect),
     "the server closed before the client's close frame, with code …": (close, connect),
+    "the server closed after the client's close frame, with code …": (fail, connect),
     "the connection ended …: no close frame": (abort, leave),
     "the connection ended …: Message size … exceeds limit …": (send_too_much, leave),
     "the connection ended …: Invalid UTF-8 text message": (send_no_text, leave),
     "the test called close(), which throws messages away": (echo, close_client),
     "Concurrent call to receive() is not allowed": (echo, receive),
+}
+STEP7_SCENES: dict[
+    str, tuple[Serve, Callable[[step7.TestWebSocket], Awaitable[object]]]
+] = {
+    "waited 1 s for 2 message(s)": (echo, lambda c: c.wait_for_message_count(2)),
+    "waited for 2 message(s)": (close, lambda c: c.wait_for_message_count(2)),
+    "waited 1 s for the message …": (echo, lambda c: c.wait_for_message("HI")),
+    "waited for the message …": (close, lambda c: c.wait_for_message("HI")),
+    "waited 1 s for the connection to be CLOSED": (
+        echo,
+        lambda c: c.wait_until(step7.SocketState.CLOSED),
+    ),
+    "waited for the connection to be OPEN": (
+        close,
+        lambda c: c.wait_until(step7.SocketState.OPEN),
+    ),
+    "waited 1 s for the server to close with code …": (
+        echo,
+        lambda c: c.wait_for_close(4001),
+    ),
+    "waited for the server to close with code …": (
+        close,
+        lambda c: c.wait_for_close(4001),
+    ),
+    "waited 1 s for the server to answer a ping": (deaf, nothing),
+    "waited 1 s for the server to read": (deaf_later, send_much),
+    "waited 1 s for the server's close frame": (deaf_later, nothing),
+    "the server closed before the client's close frame, with code …": (close, nothing),
+    "the server closed after the client's close frame, with code …": (fail, nothing),
+    "the connection ended …: no close frame": (abort, speak),
+    "the connection ended …: Message size … exceeds limit …": (send_too_much, speak),
+    "the connection ended …: Invalid UTF-8 text message": (send_no_text, speak),
+    "its last message cannot be decoded": (echo, speak),
+    "this client listens by itself": (echo, lambda c: c.receive()),
+    "the test sends a message after the close frame": (echo, send_late),
+    "cannot unpack non-iterable TestWebSocket object": (echo, unpack),
 }
 GUARD = """
 import asyncio
@@ -143,12 +215,17 @@ from step3_client_helper.test_server import PORT, no_server_errors
 from step3_client_helper.utils import create_socket_client, start_server
 
 
+async def fail():
+    raise KeyError
+
+
 async def test_guard(no_server_errors, aiohttp_server):
     async def handle(request):
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.receive()
         {fault}
+        return socket
 
     app = web.Application()
     app.router.add_get("/", handle)
@@ -158,7 +235,28 @@ async def test_guard(no_server_errors, aiohttp_server):
 """
 FAULTS = {
     "aiohttp.server logged: …": "raise KeyError",
+    "asyncio logged: Task exception was never retrieved": "asyncio.create_task(fail())",
     "still running: <coroutine …>": "await asyncio.Event().wait()",
+}
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "async def functions are not natively supported": (
+        "async def test_one(): pass",
+        "--override-ini=asyncio_mode=strict",
+    ),
+    "… requested an async fixture …": (
+        "import pytest\n"
+        "@pytest.fixture\n"
+        "async def one(): pass\n"
+        "def test_one(one): pass\n",
+        "--override-ini=asyncio_mode=strict",
+    ),
+    "fixture 'aiohttp_server' not found": (
+        "def test_one(aiohttp_server): pass",
+        "-pno:aiohttp",
+    ),
+    "attempted relative import with no known parent package": (
+        "from .utils import start_server",
+    ),
 }
 
 
@@ -167,9 +265,21 @@ def shows(message: str) -> Iterator[None]:
     """Check that a block fails with a message."""
     with pytest.raises(BaseException) as failure:  # noqa: PT011
         yield
+    check(f"{type(failure.value).__name__} {report(failure)}", message)
+
+
+def check(text: str, message: str) -> None:
+    """Check that a text contains a message."""
     pattern = ".*".join(map(re.escape, message.split("…")))
-    text = f"{type(failure.value).__name__} {report(failure)}"
     assert re.search(pattern, text, re.DOTALL), text
+
+
+def run_pytest(text: str, test: Path, *options: str) -> str:
+    """Return the report on a file of tests."""
+    test.write_text(text)
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *options, str(test)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout
 
 
 @pytest.mark.parametrize("message", SCENES)
@@ -180,22 +290,62 @@ async def test_message_of_a_client(aiohttp_server: AiohttpServer, message: str) 
         await converse(server.port or 0)
 
 
+@pytest.mark.parametrize("message", STEP7_SCENES)
+async def test_message_of_a_step7_client(
+    aiohttp_server: AiohttpServer, message: str
+) -> None:
+    serve, use = STEP7_SCENES[message]
+    server = await start_server(aiohttp_server, create_app(serve), 0)
+    url = f"ws://127.0.0.1:{server.port}"
+    with shows(message):
+        async with step7.create_socket_client(url, decode=json.loads) as client:
+            await use(client)
+
+
+@pytest.mark.parametrize("connect", [connect, connect_step7])
+async def test_message_on_connecting(
+    aiohttp_server: AiohttpServer, connect: Callable[[int | str], Awaitable[None]]
+) -> None:
+    server = await start_server(aiohttp_server, create_app(echo), 0)
+    with shows("WSServerHandshakeError"):
+        await connect(f"{server.port}/elsewhere")
+    with create_server(("127.0.0.1", 0)) as deaf_server:
+        port = deaf_server.getsockname()[1]
+        with shows("waited 1 s for the server to open the connection"):
+            await connect(port)
+    with shows("Cannot connect to host …"):
+        await connect(port)
+
+
+async def test_message_about_arguments_of_step6() -> None:
+    with shows("Constructor parameter should be str"):
+        async with step7.create_socket_client(3099):  # type: ignore[arg-type]
+            pass
+    with shows("got an unexpected keyword argument 'close_after'"):
+        async with step7.create_socket_client("ws://127.0.0.1", close_after=1):
+            pass
+
+
 @pytest.mark.parametrize("message", FAULTS)
 def test_message_of_the_guard(tmp_path: Path, message: str) -> None:
-    test = tmp_path / "test_guard.py"
-    test.write_text(GUARD.format(fault=FAULTS[message]))
-    options = ["-p", "no:cacheprovider", "-c", "pyproject.toml", "-o", "pythonpath=."]
-    command = [sys.executable, "-m", "pytest", *options, str(test)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    pattern = ".*".join(map(re.escape, message.split("…")))
-    assert re.search(pattern, result.stdout), result.stdout
+    text = GUARD.format(fault=FAULTS[message])
+    check(run_pytest(text, tmp_path / "test_guard.py"), message)
 
 
-async def test_message_about_a_port(aiohttp_server: AiohttpServer) -> None:
+@pytest.mark.parametrize("message", SETTINGS)
+def test_message_about_settings(tmp_path: Path, message: str) -> None:
+    text, *options = SETTINGS[message]
+    check(run_pytest(text, tmp_path / "test_one.py", *options), message)
+
+
+@pytest.mark.parametrize("start", [start_server, step7.start_server])
+async def test_message_about_a_port(
+    aiohttp_server: AiohttpServer, start: Callable[..., Awaitable[object]]
+) -> None:
     with create_server(("127.0.0.1", 0)) as used:
         port = used.getsockname()[1]
         with shows(f"no server on port {port} (BASE_PORT sets another)"):
-            await start_server(aiohttp_server, web.Application(), port)
+            await start(aiohttp_server, web.Application(), port)
 
 
 def test_message_about_base_port() -> None:
@@ -220,7 +370,22 @@ def test_message_about_an_old_python(tmp_path: Path) -> None:
 def test_every_message_is_produced() -> None:
     elsewhere = {
         "no server on port 3003 (BASE_PORT sets another)",
+        "Cannot connect to host …",
+        "waited 1 s for the server to open the connection",
+        "WSServerHandshakeError",
+        "Constructor parameter should be str",
+        "got an unexpected keyword argument 'close_after'",
         "BASE_PORT is not a number",
         "This needs Python 3.11 or later",
     }
-    assert {*SCENES, *FAULTS} | elsewhere == {*MESSAGES}
+    produced = {*SCENES, *STEP7_SCENES, *FAULTS, *SETTINGS} | elsewhere
+    assert sorted(MESSAGES) == sorted(produced)
+
+
+def test_messages_of_one_client_are_marked() -> None:
+    for scenes, mark in [
+        (SCENES.keys() - STEP7_SCENES, "**Steps 3 to 6.**"),
+        (STEP7_SCENES.keys() - SCENES, "**Step 7.**"),
+    ]:
+        for message in scenes:
+            assert f"| `{message}` | {mark} " in PAGE

@@ -1,32 +1,30 @@
-"""Measure what the steps cost, as ratios: both sides of each by turns, in one run.
-
-Run from the top of the project: `python -m tools.bench`
-"""
+"""Measure what the text says that the steps cost."""
 
 import asyncio
 import gc
 import json
-import os
 import resource
-import subprocess
+import statistics
 import sys
 import time
-import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
-from aiohttp import ClientWebSocketResponse, TCPConnector, web
+from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, web
 from aiohttp.test_utils import TestClient, TestServer
+from step9_group_ids.server import create_websocket_server as create_step9
+from step9_group_ids.talk import create, leave
+from step10_bad_clients.connection import Limits
+from step10_bad_clients.server import create_websocket_server as create_step10
+from step12_many_processes.processes import start_broker, start_process
+from step12_many_processes.talk import join, message
 
-from step6_groups.server import create_websocket_server
-
+GROUPS = 100_000
 TEXT = "This is a test message"
 ECHO = json.dumps({"type": "ECHO", "value": TEXT})
+LONG_ECHO = json.dumps({"type": "ECHO", "value": "x" * 100_000})
 TO_ALL = json.dumps({"type": "ECHO_TO_ALL", "value": TEXT})
-CREATE = json.dumps({"type": "CREATE_GROUP", "value": "G"})
-JOIN = json.dumps({"type": "JOIN_GROUP", "value": "G"})
-VALUE = {"groupName": "G", "groupMessage": TEXT}
-TO_GROUP = json.dumps({"type": "MESSAGE_GROUP", "value": VALUE})
 Run = Callable[[], Awaitable[float]]
 verdicts: list[str] = []
 
@@ -37,49 +35,10 @@ def report(what: str, ratio: float, limit: float) -> None:
     print(f"{what:58} {ratio:5.2f}, at most {limit:.2f}: {verdicts[-1]}", flush=True)
 
 
-def raise_limit() -> None:
-    """Allow for as many open files as this process may have."""
-    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1:] * 2
-    resource.setrlimit(resource.RLIMIT_NOFILE, most_files)
-
-
-def run(command: str) -> float:
-    """Run a command and return the seconds it took."""
-    began = time.perf_counter()
-    subprocess.run(command, shell=True, check=True, capture_output=True)
-    return time.perf_counter() - began
-
-
-def compare_commands(what: str, command: str, other: str, limit: float) -> None:
-    """Compare the best times of two commands, which no other work held up."""
-    if len(getattr(os, "sched_getaffinity", lambda _: "12")(0)) < 2:  # not on macOS
-        print(f"{what:58} needs two cores")
-        return
-    times = [(run(command), run(other)) for _ in range(5)]
-    ours, theirs = zip(*times, strict=True)
-    report(what, min(ours) / min(theirs), limit)
-
-
-async def compare(what: str, ours: Run, theirs: Run, limit: float, times: int) -> None:
+async def compare(what: str, ours: Run, theirs: Run, limit: float) -> None:
     """Compare the best times of two conversations, held by turns."""
-    seconds = [(await ours(), await theirs()) for _ in range(times)]
+    seconds = [(await ours(), await theirs()) for _ in range(60)]
     report(what, min(s for s, _ in seconds) / min(s for _, s in seconds), limit)
-
-
-def create_plain_server(app: web.Application) -> None:
-    """Do the least that echoes, or sends what is no ECHO to everybody."""
-    clients = []
-
-    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        clients.append(socket)
-        async for message in socket:
-            for client in [socket] if message.data == ECHO else clients:
-                await client.send_str(TEXT)
-        return socket
-
-    app.router.add_get("/", handle_connection)
 
 
 @asynccontextmanager
@@ -93,80 +52,151 @@ async def connect(
         yield [await client.ws_connect("/") for _ in range(count)]
 
 
-async def send(
-    message: str, clients: list[ClientWebSocketResponse], times: int = 1
-) -> float:
+async def send(message: str, clients: list[ClientWebSocketResponse]) -> float:
     """Let the first client send, and all receive; return the seconds that takes."""
     began = time.perf_counter()
-    for _ in range(times):
-        await clients[0].send_str(message)
-        for client in clients:
-            await client.receive()
+    await clients[0].send_str(message)
+    for client in clients:
+        await client.receive()
     return time.perf_counter() - began
 
 
-async def compare_servers() -> None:
-    """Compare step 6's server with the plain one, and a big crowd with a small one."""
+async def count_blocks_that_groups_leave() -> None:
+    """Make groups, leave them, and count what of them stays in memory."""
+    async with connect(create_step9, 1) as (client,):
+
+        async def make(count: int) -> int:
+            for _ in range(count):
+                await client.send_json(create("A"))
+                group_id = (await client.receive_json())["value"]["groupId"]
+                await client.send_json(leave(group_id))
+                await client.receive()
+            gc.collect()
+            return sys.getallocatedblocks()
+
+        before = await make(1_000)
+        blocks = await make(GROUPS) - before
+    report("memory blocks that a group leaves behind", blocks / GROUPS, 0.1)
+
+
+def create_plain_server(app: web.Application) -> None:
+    """Do the least that sends a message to everybody, in step 10's words."""
+    clients = []
+
+    async def handle_connection(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        clients.append(socket)
+        async for _ in socket:
+            for client in clients:
+                await client.send_str(ECHO)
+        return socket
+
+    app.router.add_get("/", handle_connection)
+
+
+async def compare_bad_clients() -> None:
+    """Compare step 10's broadcast, with a stalled client and without, to a loop."""
+    limits = Limits(message_size=2**20, backlog=2**26)  # bytes: it is not cut off
+    create_patient = partial(create_step10, limits=limits)
     async with (
-        connect(create_websocket_server, 500) as ours,
+        connect(create_patient, 500) as stalled,
+        connect(create_patient, 500) as ours,
         connect(create_plain_server, 500) as plain,
     ):
+        connection = stalled[-1]._conn
+        assert connection
+        assert connection.transport
+        connection.transport.pause_reading()
+        for _ in range(80):  # the system takes some 4 MB, the rest is backlog
+            await stalled[-1].send_str(LONG_ECHO)
+        await stalled[-1].send_str(TO_ALL)  # when this has come, it is all dealt with
+        for client in stalled[:-1]:
+            await client.receive()
         await compare(
-            "an echo, against the plainest handler",
-            lambda: send(ECHO, ours[:1], 200),
-            lambda: send(ECHO, plain[:1], 200),
-            limit=1.5,
-            times=25,
+            "a broadcast to 500, one stalled, against none stalled",
+            lambda: send(TO_ALL, stalled[:-1]),
+            lambda: send(TO_ALL, ours[:-1]),
+            limit=1.1,
         )
         await compare(
-            "a broadcast to 500, against a bare loop",
+            "a broadcast of step 10 to 500, against a bare loop",
             lambda: send(TO_ALL, ours),
             lambda: send(TO_ALL, plain),
-            limit=1 / 0.9,
-            times=40,
-        )
-    async with (
-        connect(create_websocket_server, 1010) as crowd,
-        connect(create_websocket_server, 20) as few,
-    ):
-        for clients in (crowd, few):
-            for client in clients[:10]:
-                await send(CREATE if client is clients[0] else JOIN, [client])
-        await compare(
-            "to a group of 10 among 1,000, against among 10",
-            lambda: send(TO_GROUP, crowd[:10]),
-            lambda: send(TO_GROUP, few[:10]),
             limit=1.2,
-            times=300,
         )
 
 
-async def memory(create: Callable[[web.Application], None]) -> int:
-    """Return the bytes that an idle client holds, on both ends."""
-    gc.collect()
-    before = tracemalloc.get_traced_memory()[0]
-    async with connect(create, 200) as clients:
-        await asyncio.sleep(0.2)  # until both ends are idle
-        gc.collect()
-        return (tracemalloc.get_traced_memory()[0] - before) // len(clients)
+async def join_group(
+    session: ClientSession, ports: list[int]
+) -> tuple[list[ClientWebSocketResponse], str]:
+    """Return a client for each of `ports`, and the group that all of them are in."""
+    clients = [await session.ws_connect(f"ws://127.0.0.1:{port}") for port in ports]
+    await clients[0].send_json(create("A"))
+    group_id = (await clients[0].receive_json())["value"]["groupId"]
+    for client in clients[1:]:
+        await client.send_json(join(group_id))
+        await client.receive()
+    return clients, group_id
+
+
+async def pass_on(session: ClientSession, ports: list[int]) -> float:
+    """Return the milliseconds from a sender to another member, mostly."""
+    (sender, member), group_id = await join_group(session, ports)
+    times = []
+    for _ in range(1_000):
+        began = time.perf_counter()
+        await sender.send_json(message(group_id, TEXT))
+        await member.receive()
+        times.append(time.perf_counter() - began)
+        await sender.receive()
+    return statistics.median(times) * 1000
+
+
+async def deliver(session: ClientSession, ports: list[int]) -> float:
+    """Return the deliveries a second to 500 members, read by this process."""
+    clients, group_id = await join_group(session, (ports * 500)[:500])
+
+    async def listen(client: ClientWebSocketResponse) -> None:
+        for _ in range(100):
+            await client.receive()
+
+    began = time.perf_counter()
+    for _ in range(100):
+        await clients[0].send_json(message(group_id, TEXT))
+    await asyncio.gather(*map(listen, clients))
+    rate = 100 * 500 / (time.perf_counter() - began)
+    for client in clients:
+        await client.close()
+    return rate
+
+
+async def compare_processes() -> None:
+    """Compare members on one process with members on two."""
+    with ExitStack() as stack:
+        url = f"nats://127.0.0.1:{stack.enter_context(start_broker()).port}"
+        ports = [stack.enter_context(start_process(url)).port for _ in range(2)]
+        async with ClientSession(connector=TCPConnector(limit=0)) as session:
+            same = await pass_on(session, [ports[0], ports[0]])
+            other = await pass_on(session, ports)
+            what = "from sender to member on another process, against the same"
+            report(what, other / same, 4)
+            print(f"{'':58} {other:5.2f} and {same:.2f} milliseconds")
+            for used in ports[:1], ports:
+                rate = max([await deliver(session, used) for _ in range(3)])
+                print(f"{len(used)} process(es): {rate:,.0f} deliveries a second")
 
 
 def main() -> int:
     """Return 0 if every ratio keeps to its limit, 1 otherwise."""
-    raise_limit()
-    imports = ".venv/bin/python -c 'import aiohttp.test_utils, pytest, pytest_asyncio'"
-    compare_commands(
-        "make step3, against the imports it needs", "make step3", imports, limit=1.6
-    )
-    one_by_one = " && ".join(f"make step{step}" for step in range(1, 7))
-    compare_commands(
-        "make test, against the steps one by one", "make test", one_by_one, limit=0.65
-    )
-    asyncio.run(compare_servers())
-    tracemalloc.start()
-    servers = (create_websocket_server, create_plain_server)
-    ours, plain = [asyncio.run(memory(create)) for create in servers * 2][2:]
-    report("memory for an idle client, against the plainest handler", ours / plain, 1.1)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    for measure in (
+        count_blocks_that_groups_leave,
+        compare_bad_clients,
+        compare_processes,
+    ):
+        asyncio.run(measure())
     return 1 if "TOO MUCH" in verdicts else 0
 
 

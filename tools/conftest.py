@@ -1,11 +1,13 @@
-"""Let the tests of the tools import the steps of beyond/ by their names."""
+"""Let the tests of the tools import the steps of beyond/, and start pytest quickly."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "beyond"))
+os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest"  # it takes most of a second
 
 
 def pytest_configure(config: pytest.Config) -> None:

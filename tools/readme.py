@@ -10,10 +10,27 @@ import tempfile
 import textwrap
 from pathlib import Path
 from shutil import copytree
+from subprocess import check_output
 
 from exercise.judge import read_catalogue
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+COG = ["-P", "-I", ".", "-I", "tools", "-p", "from readme import *", "--verbosity=1"]
+COG += ["--markers={{{cog }}} {{{end}}}"]
+# Without Hypothesis' plugin, which takes longer to load than most tests take.
+PYTEST = "pytest --no-header -o verbosity_test_cases=1 -p no:hypothesispytest"
+
+
+def list_texts() -> list[Path]:
+    """Return the paths of all texts."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    return [Path(path) for path in check_output(command, text=True).splitlines()]
+
+
+def weave(text: Path, *options: str) -> int:
+    """Run cog on a text; return its exit code."""
+    command = [sys.executable, "-m", "cogapp", *COG, *options, str(text)]
+    return subprocess.run(command, check=False).returncode
 
 
 def find(step: int) -> Path:
@@ -64,9 +81,7 @@ def diff(step: int, look: str, *names: str) -> None:
     Of several files, those with one of the `names`, if any are given.
     """
     make = ["make", "--no-print-directory", f"diff{step}"]
-    files = re.split(
-        "^(?=diff --git)", subprocess.check_output(make, text=True), flags=re.M
-    )
+    files = re.split("^(?=diff --git)", check_output(make, text=True), flags=re.M)
     wanted = [
         text
         for text in files
@@ -140,9 +155,18 @@ def report(path: Path, text: str, *options: str) -> str:
         copytree(path.parent, Path(copy, path.parent))
         Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
         Path(copy, path).write_text(text)
-        os.environ.update(BASE_PORT="5500", COLUMNS="80", CI="", BUILD_NUMBER="")
-        names = ["--no-header", "-o", "verbosity_test_cases=1"]
-        pytest = [sys.executable, "-m", "pytest", *names, *options, str(path.parent)]
+        environment = {"BASE_PORT": "5500"} | os.environ
+        environment |= {"COLUMNS": "80", "CI": "", "BUILD_NUMBER": ""}
+        command = [sys.executable, "-m", *PYTEST.split(), *options, str(path.parent)]
         return subprocess.run(
-            pytest, cwd=copy, capture_output=True, check=False, text=True
+            command,
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            check=False,
+            text=True,
         ).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(max(weave(text, "-r") for text in list_texts()))

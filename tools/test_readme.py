@@ -27,8 +27,9 @@ def test_text_agrees_with_the_steps(text: Path) -> None:
 @pytest.mark.parametrize("text", TEXTS, ids=str)
 def test_targets_exist(text: Path) -> None:
     targets = set(re.findall(r"(?:`|^\$ )make ([a-z]\S*?)\b", text.read_text(), re.M))
-    if targets:
-        make = ["make", "--dry-run", *targets]
+    named = {target for target in targets if not target.endswith("N")}  # as in diffN
+    if named:
+        make = ["make", "--dry-run", *named]
         output = subprocess.run(make, check=True, capture_output=True, text=True).stdout
         assert '[ "" ]' not in output  # the folder of a step that there is not
 

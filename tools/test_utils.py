@@ -544,12 +544,13 @@ def find_utils() -> dict[str, Path]:
     return {path.parent.name: path for path in different.values()}
 
 
-@pytest.mark.parametrize("path", find_utils().values(), ids=find_utils())
-def test_utils_need_nothing_of_the_project(tmp_path: Path, path: Path) -> None:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests/__init__.py").touch()
-    (tmp_path / "tests/utils.py").write_text(path.read_text())
-    (tmp_path / "tests/test_server.py").write_text(LONE_TEST)
+def test_utils_need_nothing_of_the_project(tmp_path: Path) -> None:
+    for step, path in find_utils().items():
+        tests = tmp_path / step
+        tests.mkdir()
+        (tests / "__init__.py").touch()
+        (tests / "utils.py").write_text(path.read_text())
+        (tests / "test_server.py").write_text(LONE_TEST)
     options = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
     command = [sys.executable, "-m", "pytest", *options]
     subprocess.run(command, cwd=tmp_path, check=True)

@@ -26,13 +26,13 @@ step%: ready-%
 
 ## test: run the tests of the article's six steps at the same time
 test: ready-1
-	@$(MAKE) $(together) $(STEPS:step%=report-%)
+	+@$(together) $(STEPS:step%=report-%)
 
 ## beyond: run the tests of the steps beyond it at the same time
 beyond: $(BEYOND:beyond/step%=ready-%)
-	@$(MAKE) $(together) $(BEYOND:beyond/step%=report-%)
+	+@$(together) $(BEYOND:beyond/step%=report-%)
 # A job for each step, which shows its report as a whole. To find no test (5) is no failure.
-together = --no-print-directory --keep-going --jobs $(sync) color=$$([ -t 1 ] && echo yes || echo no)
+together = [ -t 1 ] && color=yes || color=no; $(MAKE) --no-print-directory --keep-going --jobs $(sync) color=$$color
 sync = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 report-%:
 	@report=$$($(venv)/bin/python -m pytest --quiet --color=$(color) -p no:cacheprovider $(folder) \

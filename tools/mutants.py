@@ -6,6 +6,7 @@ Run from the top of the project: `python -m tools.mutants STEP`
 
 import ast
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -72,7 +73,8 @@ def compiles(source: str) -> bool:
 
 def find_mutants(source: str) -> list[str]:
     """Return a module, as `ast.unparse` writes it, and its mutants, each once."""
-    tree = ast.parse(source.partition("\nif __name__ ==")[0])
+    source, *program = re.split(r"(?=^if __name__)", source, flags=re.MULTILINE)
+    tree = ast.parse(source)
     found = {ast.unparse(tree): None}
     for owner in ast.walk(tree):
         for field in BLOCKS:
@@ -82,7 +84,7 @@ def find_mutants(source: str) -> list[str]:
                     setattr(owner, field, new)
                     found[ast.unparse(tree)] = None
                 setattr(owner, field, block)
-    return list(filter(compiles, found))
+    return ["\n".join([code, *program]) for code in found if compiles(code)]
 
 
 def show(right: str, wrong: str) -> tuple[str, str]:

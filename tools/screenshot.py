@@ -96,4 +96,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main("beyond/step13_web_page/screenshot.png"))

@@ -13,7 +13,7 @@ find = [ "$(folder)$(own)" ] || { echo "There is no step $*: see $(STEPS) $(BEYO
 own = $(wildcard $(folder:=/requirements.txt) $(*:=/requirements.txt))
 venv = $(if $(own),beyond/.venv,.venv)
 
-.PHONY: FORCE help test beyond exercise hint answer cluster lowest check readme bench order screenshot clean
+.PHONY: FORCE help test beyond exercise hint answer cluster lowest check readme bench screenshot site epub clean
 # The reports, below, are made at the same time, and nothing else is: two pips would clash.
 $(if $(color),FORCE,.NOTPARALLEL):
 
@@ -27,7 +27,6 @@ step%: ready-%
 ## test: run the tests of the article's six steps at the same time
 test: ready-1
 	+@$(together) $(STEPS:step%=report-%)
-
 ## beyond: run the tests of the steps beyond it at the same time
 beyond: $(BEYOND:beyond/step%=ready-%)
 	+@$(together) $(BEYOND:beyond/step%=report-%)
@@ -52,7 +51,6 @@ serve%: ready-%
 	@$(venv)/bin/python -c 'import socket as s; s.create_server(("127.0.0.1", $(PORT)))' \
 		2>/dev/null || { echo "Cannot use port $(PORT): try make $@ PORT=9000" >&2; exit 2; }
 	@PYTHONPATH=beyond PORT=$(PORT) exec $(venv)/bin/python -m $(notdir $(folder)).server
-
 ## cluster: run step 13 as a process for each core, on port 8080, 8081 ... (PORT=9000)
 cluster: ready-13
 	@PYTHONPATH=beyond PORT=$(PORT) exec beyond/.venv/bin/python -m step13_web_page.cluster
@@ -60,7 +58,6 @@ cluster: ready-13
 ## exercise: run your tests on wrong servers; which do they notice? (TESTS=path/to/test_mine.py)
 exercise: ready-1
 	@.venv/bin/python -m exercise.judge "$(TESTS)" || { end=$$?; [ $$end -eq 1 ] || exit $$end; }
-
 ## hint, answer: say more about a wrong server (HINT=17)
 hint answer: ready-1
 	@.venv/bin/python -m exercise.judge $@ "$(HINT)"
@@ -77,11 +74,15 @@ check: ready-tools
 	@$(TOOLS)/python -m pytest --quiet -n auto tools
 	@$(TOOLS)/python -m pytest --quiet -n auto -p tools.uvloop_plugin $(STEPS) beyond/step7_*
 
+## site, epub: make the site, or the book, from the text, in docs/_build
+site epub: ready-tools
+	@rm -rf docs/_build/$@ && $(TOOLS)/python -m sphinx -W --keep-going -q -b $(@:site=html) -c docs . docs/_build/$@
+	@ls docs/_build/$@/*.epub 2>/dev/null || echo docs/_build/$@/index.html
+
 ## readme: refresh what the text takes from the steps
 ## bench: measure what the steps cost
-## order: send 100,000 messages over two processes; does everybody hear them in order?
 ## screenshot: take the picture of step 13's page anew
-readme bench order screenshot: ready-tools
+readme bench screenshot: ready-tools
 	@PYTHONPATH=beyond $(TOOLS)/python -m tools.$@
 
 ## spread1, spread2 ...: merge what has changed in a step into those after it
@@ -89,10 +90,9 @@ readme bench order screenshot: ready-tools
 ## mutants1, mutants2 ...: delete, repeat and swap a server's statements; do its tests notice?
 spread% wrong% mutants%: ready-%
 	@$(venv)/bin/python -m tools.$(@:$*=) $*
-
 ## clean: remove what the other commands made
 clean:
-	rm -rf .venv beyond/.venv .hypothesis beyond/.hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv beyond/.venv .hypothesis beyond/.hypothesis .pytest_cache .mypy_cache .ruff_cache docs/_build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The three packages are in .venv; what a step of beyond/, or tools/, has in requirements of its

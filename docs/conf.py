@@ -31,7 +31,7 @@ ORDER = [
     ("README", "Your turn", ["docs/own_server.md", "exercise/README.md"]),
     ("docs/own_server", None, ["docs/recipes/*.md"]),
     ("exercise/README", None, ["docs/wrong_servers.md"]),
-    ("README", "Look it up", ["docs/proofs.md", "docs/*.md", ".github/*.md"]),
+    ("README", "Look it up", ["docs/proofs.md", "docs/*.md"]),
 ]
 
 project = html_title = "Testing WebSocket servers with aiohttp and pytest"
@@ -70,6 +70,7 @@ copybutton_prompt_text = "$ "  # is not copied
 epub_basename = "testing-websocket-servers"
 epub_show_urls = "no"
 epub_use_index = False
+epub_tocscope = "includehidden"  # the pages of ORDER
 suppress_warnings = ["epub.unknown_project_files"]
 
 # Text wraps, so that a picture is legible on a phone.
@@ -163,21 +164,42 @@ def describe(text: str) -> str:
     return f"{'Sequence' if kind == 'sequenceDiagram' else 'Flowchart'}: {said}"
 
 
+def drop_comments(doctree: nodes.document) -> None:
+    """Leave out cog's comments: one with `--` in it would make a book unreadable."""
+    for raw in list(doctree.findall(nodes.raw)):
+        if re.fullmatch(r"<!--.*-->\s*", raw.astext(), re.DOTALL):
+            raw.parent.remove(raw)
+
+
 def mend_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Let links to folders lead to their chapters, and those to code to pages of it."""
-    for link in list(doctree.findall(addnodes.pending_xref)):
-        name, path = app.env.relfn2path(f"{link['reftarget']}/README.md", page)
-        if link["refdomain"] is None and Path(path).exists():
-            link["refdomain"] = "doc"
-            link["reftarget"] = name.removesuffix(".md")
-    sources = app.env.metadata[page].setdefault("sources", [])
-    for link in list(doctree.findall(addnodes.download_reference)):
-        name, _ = app.env.relfn2path(link["reftarget"], page)
-        sources.append(name)
-        if app.builder.name != "epub":
-            uri = app.builder.get_relative_uri(page, f"source/{name}")
+    """Let links to folders lead to their chapters, and links to files to pages of them.
+
+    These pages belong to the site, so they are there for a fork, and without a network.
+    """
+    files = {}
+    for link in doctree.findall(addnodes.download_reference):
+        files[link], _ = app.env.relfn2path(link["reftarget"], page)
+    for link in doctree.findall(addnodes.pending_xref):
+        if link["refdomain"] is None:
+            name, path = app.env.relfn2path(f"{link['reftarget']}/README.md", page)
+            if Path(path).exists():
+                link["refdomain"] = "doc"
+                link["reftarget"] = name.removesuffix(".md")
+        elif link["reftarget"] not in app.env.found_docs:
+            files[link] = f"{link['reftarget']}.md"
+    app.env.metadata[page]["sources"] = [*files.values()]
+    for link, name in files.items():
+        if app.builder.name == "epub":
+            new = nodes.inline("", "", *link.children)
+        else:
+            uri = app.builder.get_relative_uri(page, name_source(name))
             new = nodes.reference("", "", *link.children, refuri=uri, internal=True)
-            link.replace_self(new)
+        link.replace_self(new)
+
+
+def name_source(path: str) -> str:
+    """Return the name of the page of a file. GitHub Pages publishes no `.github/`."""
+    return f"source/{path.removeprefix('.')}"
 
 
 def show_sources(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -190,12 +212,13 @@ def show_sources(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             code, lexer.aliases[0] if lexer else "text"
         )
         body = f"<h1>{name}</h1>{shown}"
-        yield f"source/{name}", {"title": name, "body": body}, "page.html"
+        yield name_source(name), {"title": name, "body": body}, "page.html"
 
 
 def read(app: Sphinx, doctree: nodes.document) -> None:
     """Deal with a page that has been read."""
     page = app.env.current_document.docname
+    drop_comments(doctree)
     add_pages(doctree, page)
     # Not every reader of books shows what Mermaid puts in an SVG.
     add_pictures(doctree, ".png" if app.builder.name == "epub" else ".svg")

@@ -55,6 +55,7 @@ myst_disable_syntax = [
 myst_heading_anchors = 6  # as GitHub makes them, and links name them
 
 html_theme = "furo"
+pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"
 html_static_path = ["site/site.css"]
 html_css_files = ["site.css"]
 html_extra_path = ["site/index.html"]  # leads from the site's address to README.html
@@ -71,7 +72,7 @@ epub_basename = "testing-websocket-servers"
 epub_show_urls = "no"
 epub_use_index = False
 epub_tocscope = "includehidden"  # the pages of ORDER
-suppress_warnings = ["epub.unknown_project_files"]
+suppress_warnings = ["epub.unknown_project_files", "myst.strikethrough"]
 
 # Text wraps, so that a picture is legible on a phone.
 MERMAID = {
@@ -185,6 +186,7 @@ def mend_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
             if Path(path).exists():
                 link["refdomain"] = "doc"
                 link["reftarget"] = name.removesuffix(".md")
+                link["reftargetid"] = None
         elif link["reftarget"] not in app.env.found_docs:
             files[link] = f"{link['reftarget']}.md"
     app.env.metadata[page]["sources"] = [*files.values()]
@@ -209,9 +211,9 @@ def show_sources(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         lexer = find_lexer_class_for_filename(name)
         code = (TOP / name).read_text(encoding="utf-8")
         shown = app.builder.highlighter.highlight_block(  # type: ignore[attr-defined]
-            code, lexer.aliases[0] if lexer else "text"
+            code, lexer.aliases[0] if lexer else "text", force=True
         )
-        body = f"<h1>{name}</h1>{shown}"
+        body = f"<h1>{name.replace('/', '/<wbr>')}</h1>{shown}"
         yield name_source(name), {"title": name, "body": body}, "page.html"
 
 

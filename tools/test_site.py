@@ -62,7 +62,7 @@ class Links(HTMLParser):
             self.parts += values.get("srcset", "").split()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Path:
     """Make the site and the book, without a warning, and return the site's folder."""
     shutil.rmtree(SITE, ignore_errors=True)
@@ -75,7 +75,7 @@ def site() -> Path:
     return SITE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, Links]:
     """Return the pages of the site, by their addresses in it."""
     files = sorted(site.rglob("*.html"))
@@ -89,7 +89,7 @@ def resolve(page: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(folder, path)) if path else page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(site: Path) -> Iterator[str]:
     """Serve the site on a free port."""
 
@@ -106,7 +106,7 @@ def url(site: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Start a browser for all the tests."""
     with sync_playwright() as playwright:

@@ -305,5 +305,7 @@ def test_book(site: Path) -> None:
                 target = resolve(name, parts.path)
                 assert target in names, f"{name}: {link}"
                 assert not parts.fragment or parts.fragment in ids[target], link
-    blocks = [re.findall("^```mermaid", text.read_text(), re.M) for text in TEXTS]
-    assert pictures == sum(map(len, blocks)) + 1  # and a screenshot
+    texts = [text.read_text(encoding="utf-8") for text in TEXTS]
+    assert pictures == sum(len(re.findall(r"^```mermaid|!\[", t, re.M)) for t in texts)
+    contents = {link.get("href") for link in trees["nav.xhtml"].iter()}
+    assert {*chapters} - {"nav.xhtml"} <= contents

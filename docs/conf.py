@@ -40,7 +40,8 @@ version = release = f"{date.today()}"
 
 root_doc = "README"
 smartquotes = False  # the text as GitHub shows it
-include_patterns = ["README.md", *(name for _, _, names in ORDER for name in names)]
+include_patterns = ["*.md", "**/*.md"]
+exclude_patterns = [".*", "**/.*", "docs/_build"]
 extensions = ["myst_parser", "sphinx_copybutton"]
 
 # GitHub's Markdown. What MyST adds to it would show up raw there, so it is off.

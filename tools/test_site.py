@@ -65,7 +65,6 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def site() -> Path:
     """Make the site and the book, without a warning, and return the site's folder."""
-    shutil.rmtree(SITE, ignore_errors=True)
     make = ["make", "--no-print-directory", "site", "epub"]
     done = subprocess.run(
         make, capture_output=True, text=True, check=False, timeout=300

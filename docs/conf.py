@@ -137,7 +137,7 @@ def add_pictures(doctree: nodes.document, suffix: str) -> None:
             path, width = draw(text, suffix)
             image = nodes.image(alt=describe(text), width=f"{width}px")
             image["uri"] = f"/{path.relative_to(TOP).as_posix()}"
-            classes = ["picture", "wide" if width > 640 else "narrow"]
+            classes = ["picture", "wide" if width > 500 else "narrow"]
             block.replace_self(nodes.container("", image, classes=classes))
 
 

@@ -299,6 +299,7 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         async with session.get(f"http://127.0.0.1:{PORT}") as response:
             assert response.status == HTTPStatus.BAD_REQUEST  # it is not a handshake
         client2, client3, client4 = [await session.ws_connect(URL) for _ in range(3)]
+        assert count_connections() > connections  # so it counts this server's
         await client2.close(code=WSCloseCode.GOING_AWAY)
         cut_off(client3)
         await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})

@@ -176,6 +176,7 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         client2 = await session.ws_connect(URL)
         await client2.send_json(join(group_id))
         await client2.receive()
+        assert count_connections() > connections  # so it counts this server's
         cut_off(client2)
 
     async def forget() -> None:

@@ -354,6 +354,7 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         for client in client2, client3, client4:
             await client.send_json(join("A"))
             await client.receive()
+        assert count_connections() > connections  # so it counts this server's
         await client2.close(code=WSCloseCode.GOING_AWAY)
         cut_off(client3)
         await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})

@@ -35,7 +35,7 @@ class Model:
                 self.tell([client], text, text, text)
             case "ECHO_TO_ALL":
                 self.sent.append((client, None, text))
-                self.tell(self.group_of, text)
+                self.tell(self.group_of, text)  # all that are connected
             case "CREATE_GROUP" if group not in self.groups:
                 self.groups.append(group)
                 self.move(client, group)

@@ -127,7 +127,8 @@ class TestWebSocket(ClientWebSocketResponse):
 
     def __str__(self) -> str:
         """Return the client's state and record, for reports."""
-        received = f"had received {len(self.messages)}: {reprlib.repr(self.messages)}"
+        count, last = len(self.messages), reprlib.repr(self.messages[-6:])
+        received = f"had received {count}{', the last' if count > 6 else ''}: {last}"
         return f"client {self.number}: {self.ending or 'connected'}; {received}"
 
     def clear_messages(self) -> None:

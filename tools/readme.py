@@ -97,15 +97,15 @@ def diff(step: int, look: str, *names: str) -> None:
 def wrong(
     step: int, old: str, new: str, options: str = "", name: str = "server.py"
 ) -> None:
-    """Print what `failure` does, and how many of the step's tests fail."""
+    """Print what `failure` does, and how many of the step's tests notice it."""
     after = failure(step, old, new, options, name)
     every = report(find(step) / name, after)
     failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
     collected = re.search(r"collected (\d+) items", every)
     assert failed, every
     assert collected, every
-    verb = "fails" if len(failed) == 1 else "fail"
-    print(f"\nIn all, {len(failed)} of the step's {collected[1]} tests {verb}.")
+    verb = "notices" if len(failed) == 1 else "notice"
+    print(f"\n{len(failed)} of this step's {collected[1]} tests {verb} it.")
 
 
 def failure(

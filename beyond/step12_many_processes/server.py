@@ -93,7 +93,7 @@ class Server:
             } if socket in groups.members(group_id):
                 message = {"groupId": group_id, "groupMessage": text}
                 await self.message_group(socket, group_id, message)
-            # Unknown, or not joined: the reply must not reveal which ids exist.
+            # Unknown, or not joined: the same reply, so it does not reveal which.
             case {"type": "JOIN_GROUP" | "LEAVE_GROUP", "value": str(group_id)} | {
                 "type": "MESSAGE_GROUP",
                 "value": {"groupId": str(group_id), "groupMessage": str()},

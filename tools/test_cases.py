@@ -29,6 +29,17 @@ TABLE = {
             "stays": "waited 1 s for the server to close with code 1000",
         },
     ),
+    "fastapi_pushes": (
+        "fastapi",
+        {
+            "does_not_end": "Cancel 2 running task(s), timeout graceful shutdown exc",
+            "does_not_start": "uvicorn did not start: its log says why",
+            "fails": "KeyError('visitors')",
+            "forgets_one": "Right contains one more item: {'price': '1.30'}",
+            "refuses_early": "WSServerHandshakeError: 403",
+            "stays_open": "waited 1 s for the price list to be closed",
+        },
+    ),
     "frozen_time": ("clocks", {"silent": "'hello' != 'session expired'"}),
     "handler_fails": (
         "pushes",

@@ -1,7 +1,6 @@
 """Tests of the client beside this file."""
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 from client_under_test import Feed
@@ -23,12 +22,14 @@ async def test_subscribes_again(aiohttp_server: AiohttpServer) -> None:
         for price in ("1.20", "1.30"):
             await server.expect("(connected)", "subscribe milk")
             await server.socket.send_str(price)
+            await server.expect_nothing(1)
             await server.socket.close(code=1001)
             await server.expect("(closed)")
         await server.expect("(connected)")
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task  # raises what the client died of
+        await asyncio.wait([task], timeout=60)
+        if task.done() and not task.cancelled():
+            task.result()  # raises the error that ended the client
 
     assert feed.prices == ["1.20", "1.30"]

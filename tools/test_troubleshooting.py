@@ -22,6 +22,7 @@ from step6_groups.utils import (
     wait_for_messages,
     wait_for_socket_state,
 )
+from tools.test_own_project import build, run
 from tools.test_utils import create_app, report
 
 PAGE = Path("docs/troubleshooting.md").read_text()
@@ -238,6 +239,15 @@ FAULTS = {
     "asyncio logged: Task exception was never retrieved": "asyncio.create_task(fail())",
     "still running: <coroutine …>": "await asyncio.Event().wait()",
 }
+PASS = "    except WebSocketDisconnect:\n        pass\n"
+UVICORN = {
+    "uvicorn did not start": ("    yield\n", "    raise OSError\n    yield\n"),
+    "uvicorn.error logged: …": (PASS, PASS.replace("pass", "raise KeyError")),
+    "Cancel … running task(s)": (
+        PASS,
+        PASS.replace("pass", "await __import__('asyncio').Event().wait()"),
+    ),
+}
 SETTINGS: dict[str, tuple[str, ...]] = {
     "async def functions are not natively supported": (
         "async def test_one(): pass",
@@ -332,6 +342,15 @@ def test_message_of_the_guard(tmp_path: Path, message: str) -> None:
     check(run_pytest(text, tmp_path / "test_guard.py"), message)
 
 
+@pytest.mark.parametrize("message", UVICORN)
+def test_message_on_uvicorn(tmp_path: Path, message: str) -> None:
+    files = build(Path("docs/recipes/fastapi.md"))
+    old, new = UVICORN[message]
+    assert old in files["shop.py"]
+    files["shop.py"] = files["shop.py"].replace(old, new)
+    check(run(files, tmp_path)[1], message)
+
+
 @pytest.mark.parametrize("message", SETTINGS)
 def test_message_about_settings(tmp_path: Path, message: str) -> None:
     text, *options = SETTINGS[message]
@@ -374,7 +393,7 @@ def test_every_message_is_produced() -> None:
         "BASE_PORT is not a number",
         "This needs Python 3.11 or later",
     }
-    produced = {*SCENES, *STEP7_SCENES, *FAULTS, *SETTINGS} | elsewhere
+    produced = {*SCENES, *STEP7_SCENES, *FAULTS, *UVICORN, *SETTINGS} | elsewhere
     assert sorted(MESSAGES) == sorted(produced)
 
 

@@ -183,6 +183,61 @@ def test_wrong_project_fails_as_the_page_says(
     assert stands_in(report, shorten(output, tmp_path)), output
 
 
+# Clients that the recipe's tests have to notice, too: old code, new, what is reported.
+APPEND = "                    self.prices.append(float(message.data))\n"
+SUPPRESS = "with suppress(ClientError, TimeoutError"
+CLIENTS = {
+    "says_more": (
+        APPEND,
+        f"{APPEND}                    await socket.send_str('subscribe milk')\n",
+        "Failed: the client: subscribe milk, not (nothing)",
+    ),
+    "crashes": (
+        "with suppress(TypeError, ValueError):  #",
+        "if True:  #",
+        "ValueError: could not convert string to float: 'nonsense'",
+    ),
+    "leaves_at_nonsense": (
+        "                with suppress(TypeError, ValueError):  # an error, nonsense\n",
+        "                if message.data == 'nonsense':\n"
+        "                    return\n"
+        "                with suppress(TypeError, ValueError):\n",
+        "Failed: the client: (closed), not (nothing)",
+    ),
+    "gives_up": ("await asyncio.sleep(self.pause)", "return", "waited 3600 s for the"),
+    "leaves_early": ("ws_receive=60", "ws_receive=5", "client: (closed), not (noth"),
+    "leaves_late": ("ws_receive=60", "ws_receive=3000", "assert 3000.0 == 60 ± 0.1"),
+    "counts_from_connecting": (
+        "            async for message in socket:\n",
+        "            asyncio.get_running_loop().call_later(\n"
+        "                60, asyncio.ensure_future, socket.close()\n"
+        "            )\n"
+        "            async for message in socket:\n",
+        "assert 1.0 == 60 ± 0.1",
+    ),
+    "never_pauses_longer": ("2 * self.pause, 60", "2 * self.pause, 8", "== 183 ± 0.1"),
+    "pauses_ever_longer": ("2 * self.pause, 60", "2 * self.pause, 255", "== 183 ± 0.1"),
+    "keeps_its_pause": ("            self.pause = 1\n", "", "== 183 ± 0.1"),
+    "loses_its_cancellation": (
+        SUPPRESS,
+        f"{SUPPRESS}, asyncio.CancelledError",
+        "still running: <coroutine object Feed.run",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "report"), CLIENTS.values(), ids=CLIENTS)
+def test_wrong_client_is_noticed(
+    tmp_path: Path, old: str, new: str, report: str
+) -> None:
+    files = build(Path("docs/recipes/client_under_test.md"))
+    assert files["feed.py"].count(old) == 1
+    files["feed.py"] = files["feed.py"].replace(old, new)
+    returncode, output = run(files, tmp_path, TIMEOUT="1")
+    assert returncode == 1, output
+    assert report in output
+
+
 def test_mutmut_works_with_the_settings_of_the_page(tmp_path: Path) -> None:
     text = FIRST.read_text()
     write(build(FIRST), tmp_path)

@@ -239,13 +239,13 @@ FAULTS = {
     "asyncio logged: Task exception was never retrieved": "asyncio.create_task(fail())",
     "still running: <coroutine …>": "await asyncio.Event().wait()",
 }
-PASS = "    except WebSocketDisconnect:\n        pass\n"
+LEFT = "    except WebSocketDisconnect:\n        pass\n"
 UVICORN = {
     "uvicorn did not start": ("    yield\n", "    raise OSError\n    yield\n"),
-    "uvicorn.error logged: …": (PASS, PASS.replace("pass", "raise KeyError")),
+    "uvicorn.error logged: …": (LEFT, LEFT.replace("pass", "raise KeyError")),
     "Cancel … running task(s)": (
-        PASS,
-        PASS.replace("pass", "await __import__('asyncio').Event().wait()"),
+        LEFT,
+        LEFT.replace("pass", "await __import__('asyncio').Event().wait()"),
     ),
 }
 SETTINGS: dict[str, tuple[str, ...]] = {

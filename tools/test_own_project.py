@@ -252,6 +252,20 @@ def test_mutmut_works_with_the_settings_of_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_page_says_what_it_needs(page: Path) -> None:
+    needs, files = page.read_text().splitlines()[2], find_files(page)
+    for path in ("tests/conftest.py", "pyproject.toml"):
+        own = path in files or (path == "pyproject.toml" and "pytest.ini" in files)
+        assert (f"`{Path(path).name}`" in needs) is not own
+    code = "\n".join(build(page).values())
+    used = {*re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)}
+    used |= {*re.findall(r"pytest\.mark\.(looptime)", code)}
+    used -= {*sys.stdlib_module_names, "shop", "feed", "pytest_asyncio"}
+    [packages] = re.findall("`pip install (.*?)`", needs)
+    assert {name.replace("_", "-") for name in used} <= {*packages.split()}
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_page_shows_a_wrong_project(page: Path) -> None:
     assert any(report for _, report in find_changes(page))
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import re
 import sys
+from http import HTTPStatus
 
 import pytest
 from aiohttp import ClientSession, web
@@ -173,6 +174,8 @@ async def test_server_forgets_clients_that_have_gone() -> None:
         asyncio.timeout(2 * TIMEOUT),
         ClientSession() as session,
     ):
+        async with session.get(URL.replace("ws", "http", 1)) as response:
+            assert response.status == HTTPStatus.BAD_REQUEST  # it is not a handshake
         group_id = await create_group(client1)
         client2 = await session.ws_connect(URL)
         await client2.send_json(join(group_id))

@@ -270,10 +270,13 @@ def test_page_shows_a_wrong_project(page: Path) -> None:
     assert any(report for _, report in find_changes(page))
 
 
-# The object keeps the task, and the task, through its coroutine, the object.
+# The task has an error, whose traceback has the object, which has the task.
 CYCLE = """
 
 import asyncio
+import gc
+
+gc.disable()  # otherwise Python may collect the cycle early, or not
 
 
 class Outbox:

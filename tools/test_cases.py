@@ -73,6 +73,14 @@ TABLE = {
         "own_server",
         {"forgets": "Right contains one more item: 'hello'"},
     ),
+    "outbox": (
+        "own_server",
+        {
+            "dies": "waited 1 s for the message 'pong'",
+            "leaks": "At index 0 diff: 'hello' != 'pong'",
+            "twice": "At index 1 diff: 'hello' != 'pong'",
+        },
+    ),
     "post_pushes": (
         "pushes",
         {

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tools.readme import list_texts
 
+pytestmark = pytest.mark.xdist_group("site")  # built once, by one worker
 TEXTS = [text for text in list_texts() if text.parts[0] != ".github"]
 SITE = Path("docs/_build/site")
 BOOK = Path("docs/_build/epub/testing-websocket-servers.epub")

@@ -54,6 +54,7 @@ class Wrong(NamedTuple):
             if source.count(old) != 1:
                 raise CannotJudgeError(
                     f"Wrong server {self.number} cannot be made: has server.py changed?"
+                    " git restore exercise/server.py undoes it"
                 )
             source = source.replace(old, new)
         return source
@@ -152,7 +153,8 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
         print(test)
         for wrong, outcome in pairs:
             if outcome.end and outcome.test == test:
-                print(f"{wrong.number:5} {wrong.title}{' (it hung)' * outcome.hung}")
+                hung = " (it hung)" if outcome.hung else ""
+                print(f"{wrong.number:5} {wrong.title}{hung}")
     missed = [wrong for wrong, outcome in pairs if not outcome.end]
     print(end="Not noticed\n" if missed else "")
     for kind in dict.fromkeys(wrong.kind for wrong in missed):
@@ -161,6 +163,8 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
     print(f"\n{len(pairs) - len(missed)} of {len(pairs)} wrong servers are noticed.")
     if missed:
         print(f"What does one of them do? make hint HINT={missed[0].number}")
+    else:
+        print("All of them, to read: docs/wrong_servers.md")
     return len(missed)
 
 

@@ -344,6 +344,27 @@ async def test_server_that_sends_before_it_reads(start: Start) -> None:
     assert other.messages == ["HI"]
 
 
+async def test_sender_whose_server_reads_late_is_waited_for(start: Start) -> None:
+    sockets: list[web.WebSocketResponse] = []
+
+    async def serve(socket: web.WebSocketResponse) -> None:
+        sockets.append(socket)
+        if len(sockets) == 1:
+            await socket.send_str("hello")
+            await asyncio.sleep(1.4 * TIMEOUT)  # the first pong is late
+        async for message in socket:
+            await sockets[1].send_str(f"leak: {message.data}")
+
+    url = await start(serve)
+    async with (
+        create_socket_client(url) as sender,
+        create_socket_client(url) as outsider,
+    ):
+        await sender.send_str("secret")
+
+    assert outsider.messages == ["leak: secret"]
+
+
 async def test_server_that_greets_and_never_reads(start: Start) -> None:
     async def serve(socket: web.WebSocketResponse) -> None:
         await socket.send_str("hello")

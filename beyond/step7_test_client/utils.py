@@ -120,6 +120,7 @@ class TestWebSocket(ClientWebSocketResponse):
         self.ending = ""  # how the connection ended, in words
         self.end_code = 0  # the server's close code; 1005 and 1006 as in RFC 6455
         self.may_end = False  # whether the test expects this end
+        self.has_sent = False  # a message
         self.close_sent = 0  # the code of the client's close frame
         self.pings = self.pongs = 0
         self.changed = asyncio.Condition()
@@ -202,21 +203,22 @@ class TestWebSocket(ClientWebSocketResponse):
 
     async def send_str(self, data: str, compress: int | None = None) -> None:
         """Send a text frame."""
-        self.check_close_not_sent()
+        self.begin_to_send()
         with suppress(ConnectionError):  # the next wait says how it ended
             await bounded(super().send_str(data, compress), "the server to read")
 
     async def send_bytes(self, data: bytes, compress: int | None = None) -> None:
         """Send a binary frame."""
-        self.check_close_not_sent()
+        self.begin_to_send()
         with suppress(ConnectionError):
             await bounded(super().send_bytes(data, compress), "the server to read")
 
-    def check_close_not_sent(self) -> None:
-        """Raise `RuntimeError` if the client has sent its close frame."""
+    def begin_to_send(self) -> None:
+        """Note that the client speaks; raise `RuntimeError` after its close frame."""
         if self.close_sent:
             problem = "the test sends a message after the close frame"
             raise RuntimeError(f"{problem} (RFC 6455, 5.5.1)\n{self}")
+        self.has_sent = True
 
     async def receive(self, *_args: object, **_options: object) -> NoReturn:
         """Raise `RuntimeError`: this client's own task receives the messages."""
@@ -337,7 +339,8 @@ async def create_socket_client(
                 if not client.messages:  # otherwise it sends before it reads
                     raise
             yield client
-            settling = [other.settle() for other in open_clients if other.pongs]
+            # A server may never read from a client that only listens: no pong comes.
+            settling = [it.settle() for it in open_clients if it.pongs or it.has_sent]
             await asyncio.gather(*settling)
             await client.close()
             client.check_ending()

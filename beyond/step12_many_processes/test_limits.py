@@ -632,7 +632,8 @@ async def test_program_raises_the_limit_of_open_files() -> None:
             for _ in range(100):
                 await clients.enter_async_context(create_socket_client(URL))
         program.terminate()
-        _, errors = await program.communicate()
+        ending = bounded(program.communicate(), "the program to end", 5 * TIMEOUT)
+        _, errors = await ending
 
     assert errors == b""
 
@@ -640,7 +641,8 @@ async def test_program_raises_the_limit_of_open_files() -> None:
 async def test_program_says_that_it_cannot_open_enough_files() -> None:
     async with run_program(64, 128) as program:
         program.terminate()
-        _, errors = await program.communicate()
+        ending = bounded(program.communicate(), "the program to end", 5 * TIMEOUT)
+        _, errors = await ending
 
     assert errors.count(b"\n") == 1
     assert b"1000 clients may need 2100 open files, not 128" in errors

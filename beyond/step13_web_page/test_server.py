@@ -43,8 +43,7 @@ async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestS
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app, LIMITS)
-    options = {"keepalive_timeout": LIMITS.heartbeat}
-    return await start_server(aiohttp_server, app, PORT, **options)
+    return await start_server(aiohttp_server, app, PORT)
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:

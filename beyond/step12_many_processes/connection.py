@@ -113,7 +113,7 @@ class Connection(web.WebSocketResponse):
         return len(self.times) == self.times.maxlen and now - self.times[0] < self.per
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
-        """Receive a message; a client that says goodbye does not come back."""
+        """Receive a message; after its close frame, a client does not come back."""
         message = await super().receive(timeout)
         if message.type is WSMsgType.CLOSE and message.data != WSCloseCode.GOING_AWAY:
             self.is_lost = False

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 from exercise.judge import Outcome, run
-from tools.readme import find
+from tools.readme import find_step
 
 EXCUSES = Path(__file__).with_name("mutants.toml")
 FIXED = (
@@ -97,7 +97,7 @@ def show(right: str, wrong: str) -> tuple[str, str]:
 
 def main(step: str) -> int:
     """Return 0 when the tests notice every mutant that has no excuse."""
-    folder = find(int(step))
+    folder = find_step(int(step))
     right, *mutants = find_mutants(folder.joinpath("server.py").read_text("utf-8"))
     base_port = int(os.environ.get("BASE_PORT") or "10000")
     first = run(folder, right, base_port, BOUND)

@@ -13,6 +13,7 @@ from shutil import copytree
 from subprocess import check_output
 
 from exercise.judge import read_catalogue
+from tools import edits  # noqa: F401 - the markers name them
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COG = ["-P", "-I", ".", "-I", "tools", "-p", "from readme import *", "--verbosity=1"]
@@ -33,7 +34,7 @@ def weave(text: Path, *options: str) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def find(step: int) -> Path:
+def find_step(step: int) -> Path:
     """Return a step's folder."""
     name = f"step{step}_*"
     return next(path for path in (*Path().glob(name), *Path("beyond").glob(name)))
@@ -46,7 +47,7 @@ def block(language: str, *lines: str) -> None:
 
 def file(step: int, name: str) -> None:
     """Print a whole file."""
-    block("python", find(step).joinpath(name).read_text().rstrip())
+    block("python", find_step(step).joinpath(name).read_text().rstrip())
 
 
 def start(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
@@ -56,14 +57,14 @@ def start(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
 
 def table(step: int, name: str, constant: str, rows: int) -> None:
     """Print the first rows of a table in a file."""
-    lines = find(step).joinpath(name).read_text().splitlines()
+    lines = find_step(step).joinpath(name).read_text().splitlines()
     first = lines.index(f"{constant} = {{")
     block("python", *lines[first : first + 1 + rows], "    # and more", "}")
 
 
 def code(step: int, name: str, *functions: str) -> None:
     """Print functions and classes of a file."""
-    source = find(step).joinpath(name).read_text()
+    source = find_step(step).joinpath(name).read_text()
     lines = source.splitlines()
     parts = [
         textwrap.dedent("\n".join(lines[start(node) - 1 : node.end_lineno]))
@@ -75,34 +76,31 @@ def code(step: int, name: str, *functions: str) -> None:
     block("python", "\n\n\n".join(parts))
 
 
-def diff(step: int, look: str, *names: str) -> None:
-    """Print what `make diffN` prints, folded, under a sentence on what to look at.
-
-    Of several files, those with one of the `names`, if any are given.
-    """
+def diff(step: int, *rooms: str) -> None:
+    """Print what `make diffN` prints about the server, what is copied, and more."""
     make = ["make", "--no-print-directory", f"diff{step}"]
     files = re.split("^(?=diff --git)", check_output(make, text=True), flags=re.M)
-    wanted = [
-        text
-        for text in files
-        if not names or any(f"/{name}\n" in text for name in names)
-    ]
+    names = ("server.py", "utils.py", "conftest.py", *rooms)
+    wanted = [it for it in files if any(f"/{name}\n" in it for name in names)]
     lines = "".join(wanted).splitlines()
-    kept = [li for li in lines if not re.match("diff --git|index |new file", li)]
-    print(f"\n<details><summary>What step {step} changes</summary>\n\n{look}\n")
-    block("diff", *kept)
-    print("\n</details>")
+    noise = "diff --git|index |new file"
+    block("diff", *[line for line in lines if not re.match(noise, line)])
 
 
 def wrong(
     step: int, old: str, new: str, options: str = "", name: str = "server.py"
 ) -> None:
-    """Print what `failure` does, and how many of the step's tests notice it."""
-    after = failure(step, old, new, options, name)
-    every = report(find(step) / name, after)
+    """Print an edit, its first failure, and how many of the step's tests notice it.
+
+    The tests run once: what `-k` would choose is cut from their report.
+    """
+    after = edit(step, old, new, name)
+    chosen = re.match(r"(?:-k (\S+))? *(.*)", options)
+    assert chosen, options
+    every = report(find_step(step) / name, after, *chosen[2].split())
+    show(step, cut(every, chosen[1] or ""), options)
     failed = {*re.findall(r"^(?:FAILED|ERROR) .*::(\S+)", every, re.MULTILINE)}
     collected = re.search(r"collected (\d+) items", every)
-    assert failed, every
     assert collected, every
     verb = "notices" if len(failed) == 1 else "notice"
     print(f"\n{len(failed)} of this step's {collected[1]} tests {verb} it.")
@@ -110,28 +108,45 @@ def wrong(
 
 def failure(
     step: int, old: str, new: str, options: str = "", name: str = "server.py"
-) -> str:
-    """Print an edit of a file, the command to run, and its first failure.
+) -> None:
+    """Print an edit, and its first failure among the tests that are chosen."""
+    after = edit(step, old, new, name)
+    first = report(find_step(step) / name, after, "-x", *options.split())
+    show(step, cut(first), options)
 
-    The report is, to the letter, what the command prints between the names of the tests
-    and its summary. Return the file's text after the edit.
-    """
-    path = find(step) / name
-    before = path.read_text()
+
+def edit(step: int, old: str, new: str, name: str) -> str:
+    """Print an edit of a file; return the file's text after it."""
+    before = find_step(step).joinpath(name).read_text()
     assert before.count(old) == 1, old
     after = before.replace(old, new)
-    edit = difflib.unified_diff(before.splitlines(), after.splitlines(), "", "", n=1)
-    block("diff", *[li for li in edit if not re.match(r"---|\+\+\+|@@", li)])
-    arguments = ["-x", *options.split()]
-    shown = f'"{" ".join(arguments)}"' if options else "-x"
-    print(f"\n`make step{step} ARGS={shown}` reports:\n")
-    first = report(path, after, *arguments)
-    text = re.search(
-        r"^==+ (?:ERRORS|FAILURES) =+\n(.*?)^==+ short test summary", first, re.M | re.S
-    )
-    assert text, first
-    block("text", *text[1].splitlines())
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1)
+    block("diff", *[line for line in lines if not re.match(r"---|\+\+\+|@@", line)])
     return after
+
+
+def show(step: int, failed: str, options: str) -> None:
+    """Print the command to run, and what it reports."""
+    arguments = f'"-x {options}"' if options else "-x"
+    print(f"\n`make step{step} ARGS={arguments}` reports:\n")
+    block("text", *failed.splitlines())
+
+
+def cut(report: str, word: str = "") -> str:
+    """Return the first failure of a report, of the tests with a word in their names.
+
+    It is, to the letter, what `-x` prints between the names of the tests and its
+    summary: how the test fails, and what fails before or after it.
+    """
+    names = re.findall(r"^\S+?::(.+?) (?:FAILED|ERROR)\b", report, re.MULTILINE)
+    first = next(name for name in names if word in name)
+    found = report.partition(" ERRORS ==")[2] or report.partition(" FAILURES ==")[2]
+    found = found.partition("\n")[2].partition("= short test summary")[0]
+    heading = r"^(?=_+ (?:ERROR at \w+ of )?test_.+ _+$|==+ FAILURES =|=+\Z)"
+    parts = re.split(heading, found, flags=re.MULTILINE)
+    own = rf"_+ (?:ERROR at \w+ of )?{re.escape(first)} _+\n|=="
+    kept = "".join(part for part in parts if re.match(own, part))
+    return re.sub(r"\A==.*\n|(?:^==.*\n?)+\Z", "", kept, flags=re.MULTILINE)
 
 
 def wrong_servers() -> None:

@@ -19,7 +19,7 @@ from exercise.judge import (
     read_catalogue,
     show,
 )
-from tools.readme import find
+from tools.readme import find_step
 
 CATALOGUE = read_catalogue()
 WriteTests: TypeAlias = Callable[[str], Path]
@@ -45,7 +45,7 @@ def write_tests(tmp_path: Path) -> WriteTests:
 
 @pytest.mark.parametrize("name", ["__init__.py", "server.py", "utils.py"])
 def test_copies_are_step_6s(name: str) -> None:
-    original = find(6) / name
+    original = find_step(6) / name
     assert Path("exercise", name).read_bytes() == original.read_bytes()
 
 
@@ -55,7 +55,7 @@ def test_the_first_tests_are_step_6s() -> None:
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
         return {it.name: ast.unparse(it) for it in tree.body if isinstance(it, kinds)}
 
-    step6 = functions(find(6) / "test_server.py")
+    step6 = functions(find_step(6) / "test_server.py")
     mine = functions(Path("exercise/test_server.py"))
     assert len([name for name in mine if name.startswith("test_given")]) == 4
     del mine["server"]  # no_server_errors is for the reader to add
@@ -65,7 +65,9 @@ def test_the_first_tests_are_step_6s() -> None:
 @pytest.mark.parametrize("wrong", CATALOGUE, ids=lambda wrong: str(wrong.number))
 def test_edits_apply_and_compile(wrong: Wrong) -> None:
     for step in range(wrong.step, 7):
-        compile(wrong.apply(find(step).joinpath("server.py").read_text()), "", "exec")
+        compile(
+            wrong.apply(find_step(step).joinpath("server.py").read_text()), "", "exec"
+        )
 
 
 def test_wrong_servers_look_like_the_right_one(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_nothing_is_there_twice() -> None:
 
 
 def test_each_is_noticed_by_a_test_that_exists() -> None:
-    source = find(6).joinpath("test_server.py").read_text()
+    source = find_step(6).joinpath("test_server.py").read_text()
     for wrong in CATALOGUE:
         assert f"async def {wrong.noticed_by.partition('[')[0]}(" in source
 

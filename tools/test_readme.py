@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.readme import list_texts, weave
+from tools.readme import cut, list_texts, weave
 
 TEXTS = list_texts()
 
@@ -22,6 +22,30 @@ def find_anchors(path: Path) -> set[str]:
 @pytest.mark.parametrize("text", TEXTS, ids=str)
 def test_text_agrees_with_the_steps(text: Path) -> None:
     assert weave(text, "--check", "--diff") == 0
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=str)
+def test_comments_can_be_read(text: Path) -> None:
+    comments = re.findall(r"^<!-- .*", text.read_text(), re.MULTILINE)
+    assert [it for it in comments if len(it) > 200] == []  # see tools/edits.py
+
+
+def test_first_failure_is_cut_from_a_report() -> None:
+    text = "a/test_a.py::test_a PASSED [ 9%]\na/test_a.py::test_a ERROR [ 9%]\n"
+    text += "a/test_a.py::test_b[1 2] FAILED [50%]\na/test_a.py::test_b[1 2] ERROR\n"
+    text += "a/test_a.py::test_c FAILED [99%]\n\n"
+    heading = "_ {} _\n".format
+    after_a = heading("ERROR at teardown of test_a") + "E   KeyError: 'a'\n"
+    after_b = heading("ERROR at teardown of test_b[1 2]") + "E   KeyError: 'b'\n"
+    b = heading("test_b[1 2]") + "----- Captured log -----\nb\n"
+    c = heading("test_c") + "E   assert 0\n"
+    failures = "====== FAILURES ======\n"
+    text += f"====== ERRORS ======\n{after_a}{after_b}{failures}{b}{c}"
+    text += "====== short test summary info ======\nFAILED a/test_a.py::test_c\n"
+
+    assert cut(text) == after_a
+    assert cut(text, "b") == f"{after_b}{failures}{b}"
+    assert cut(text, "c") == c
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=str)

@@ -6,7 +6,7 @@ Run from the top of the project: `python -m tools.wrong STEP`
 import sys
 
 from exercise.judge import CannotJudgeError, judge, read_catalogue
-from tools.readme import find
+from tools.readme import find_step
 
 TESTS = {8: "test_conversations.py"}  # of the other steps, all tests
 
@@ -14,7 +14,7 @@ TESTS = {8: "test_conversations.py"}  # of the other steps, all tests
 def main(step: int) -> int:
     """Return 0 when the tests notice every wrong server but those that are listed."""
     catalogue = [wrong for wrong in read_catalogue() if wrong.step <= step]
-    tests = find(step) / TESTS.get(step, "")
+    tests = find_step(step) / TESTS.get(step, "")
     try:
         outcomes = judge(tests, catalogue)
     except CannotJudgeError as error:

@@ -1,0 +1,59 @@
+"""Edits that the chapters show and that are too long for a comment in the text.
+
+Each is what is replaced, and what replaces it.
+"""
+
+ECHOES_TWICE = (
+    """\
+                        await socket.send_str(message.data)
+""",
+    """\
+                        await socket.send_str(message.data)
+                        await socket.send_str(message.data)
+""",
+)
+CLOSES_WHO_JOINS = (
+    """\
+        groups[name].add(socket)
+        await socket.send_str(name)
+""",
+    """\
+        groups[name].add(socket)
+        await socket.send_str(name)
+        await socket.close()
+""",
+)
+FORGETS_OUTSIDERS_THAT_SPEAK = (
+    """\
+                    await broadcast(groups[name], text)
+""",
+    """\
+                    await broadcast(groups[name], text)
+                else:
+                    clients.discard(socket)
+""",
+)
+ECHOES_TO_OTHERS_LATER = (
+    """\
+            case {"type": "ECHO", "value": str(value)}:
+                await send([socket], "ECHO", value)
+""",
+    """\
+            case {"type": "ECHO", "value": str(value)}:
+                await send([socket], "ECHO", value)
+                loop = asyncio.get_running_loop()
+                others = self.clients - {socket}
+                loop.call_later(
+                    0.5, lambda: loop.create_task(send(others, "ECHO", value))
+                )
+""",
+)
+ALLOWS_WHAT_BEGINS_ALIKE = (
+    """\
+    if request.headers.get("Origin") not in (None, own_origin, *origins):
+""",
+    """\
+    allowed = (own_origin, *origins)
+    if not request.headers.get("Origin", own_origin).startswith(allowed):
+""",
+)

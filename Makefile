@@ -55,9 +55,9 @@ serve%: ready-%
 cluster: ready-13
 	@PYTHONPATH=beyond PORT=$(PORT) exec beyond/.venv/bin/python -m step13_web_page.cluster
 
-## exercise: run your tests on wrong servers; which do they notice? (TESTS=path/to/test_mine.py)
+## exercise: run your tests on wrong servers (ONLY="44 45", ALL=yes, TESTS=test_mine.py)
 exercise: ready-1
-	@.venv/bin/python -m exercise.judge "$(TESTS)" || { end=$$?; [ $$end -eq 1 ] || exit $$end; }
+	@.venv/bin/python -m exercise.judge "$(TESTS)" $(ONLY) $(if $(ALL),--all) || { end=$$?; [ $$end -eq 1 ] || exit $$end; }
 ## hint, answer: say more about a wrong server (HINT=17)
 hint answer: ready-1
 	@.venv/bin/python -m exercise.judge $@ "$(HINT)"

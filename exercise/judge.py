@@ -1,6 +1,7 @@
 """Run tests on many wrong servers, and show which ones they notice.
 
 From the top of the project: `python -m exercise.judge TESTS`, with a file or a folder,
+and `44 45` for two of the servers, or `--all` to list what each test notices;
 `python -m exercise.judge hint 17`, `python -m exercise.judge answer 17`.
 Exit code: 0 if all are noticed, 1 if some are not, 2 if it cannot tell.
 """
@@ -11,16 +12,17 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from difflib import unified_diff
-from itertools import count
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from time import monotonic
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
+CATALOGUE = Path(__file__).with_name("wrong_servers.toml")
+RIGHT = Path(__file__).parent.parent / "step6_groups"
 PYTEST = "-m pytest -x --no-header -o verbosity_test_cases=1 -p no:cacheprovider"
 # What pytest prints: "step6_groups/test_server.py::test_a PASSED    [  5%]"
 STARTED = re.compile(r"^\S+?::(.+?)(?: [A-Z]+(?: .*)?)? *$", re.MULTILINE)
@@ -54,7 +56,7 @@ class Wrong(NamedTuple):
             if source.count(old) != 1:
                 raise CannotJudgeError(
                     f"Wrong server {self.number} cannot be made: has server.py changed?"
-                    " git restore exercise/server.py undoes it"
+                    f" git restore {RIGHT.name}/server.py undoes it"
                 )
             source = source.replace(old, new)
         return source
@@ -71,26 +73,35 @@ class Outcome(NamedTuple):
 
 def read_catalogue() -> list[Wrong]:
     """Return all wrong servers."""
-    entries = tomllib.loads(HERE.joinpath("wrong_servers.toml").read_text("utf-8"))
+    entries = tomllib.loads(CATALOGUE.read_text("utf-8"))
     return [Wrong(number, **it) for number, it in enumerate(entries["wrong"], start=1)]
 
 
 def find_server(tests: Path) -> Path:
-    """Return the right server: the one beside the tests, or the exercise's."""
+    """Return the right server: the one beside the tests, or step 6's."""
     server = (tests if tests.is_dir() else tests.parent) / "server.py"
-    return server if server.exists() else HERE / "server.py"
+    return server if server.exists() else RIGHT / "server.py"
 
 
 def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
-    """Run the tests in a copy of their folder, for at most `bound` seconds."""
-    folder = find_server(tests).parent
+    """Run the tests for at most `bound` seconds, in a copy of their folder.
+
+    If that has no server, they stand beside step 6's, and its utilities.
+    """
+    folder = tests if tests.is_dir() else tests.parent
+    right = find_server(tests).parent
     with tempfile.TemporaryDirectory() as top:
-        target = Path(top, folder.name)
-        copytree(folder, target, ignore=ignore_patterns(".*", "__pycache__"))
-        copy(HERE.parent / "pyproject.toml", top)
+        target = Path(top, right.name)
+        copy(RIGHT.parent / "pyproject.toml", top)
+        if right == folder:
+            copytree(folder, target, ignore=ignore_patterns(".*", "__pycache__"))
+        else:
+            target.mkdir()
+            copied = [RIGHT / "__init__.py", RIGHT / "utils.py", *folder.glob("*.py")]
+            for path in copied:
+                copy(path, target)
         target.joinpath("server.py").write_text(source, "utf-8")
         if tests.is_file():
-            copy(tests, target)
             target = target / tests.name
         env = os.environ | {"BASE_PORT": str(port), "COLUMNS": "200"}
         args = [sys.executable, *PYTEST.split(), str(target.relative_to(top))]
@@ -111,8 +122,8 @@ def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
 
 def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:
     """Run the tests on the right server, then on each wrong one, on all cores."""
-    if not tests.is_file() and not (tests / "server.py").exists():
-        raise CannotJudgeError(f"There is no {tests}, or no server.py in it")
+    if not tests.exists():
+        raise CannotJudgeError(f"There is no {tests}")
     right = find_server(tests).read_text("utf-8")
     sources = [wrong.apply(right) for wrong in catalogue]
     # Each run has its own ports; the process id keeps two judges apart, mostly.
@@ -130,28 +141,40 @@ def judge(tests: Path, catalogue: list[Wrong]) -> list[Outcome]:
         how = "hangs" if outcome.hung else outcome.cause or "pytest says why"
         raise CannotJudgeError(f"{what} fails on the right server: {how}")
 
-    def run_one(source: str, port: int) -> Outcome:
-        return run(tests, source, port, bound)
-
     pool = ThreadPoolExecutor(os.cpu_count())
-    outcomes: list[Outcome] = []
+    runs = [
+        pool.submit(run, tests, source, first + 20 * number, bound)
+        for number, source in enumerate(sources, start=1)
+    ]
     try:
-        for outcome in pool.map(run_one, sources, count(first + 20, step=20)):
-            outcomes.append(outcome)
-            if sys.stderr.isatty():
-                print(f"\r{len(outcomes)} of {len(sources)}", end=" ", file=sys.stderr)
+        await_all(runs)
     finally:
         pool.shutdown(cancel_futures=True)
-        print(end="\r" * sys.stderr.isatty(), file=sys.stderr)
-    return outcomes
+    return [it.result() for it in runs]
 
 
-def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
-    """Print which servers are noticed, by which test; return how many are not."""
+def await_all(runs: list[Future[Outcome]]) -> None:
+    """Wait, and say how far it is: at once on a terminal, else every ten seconds."""
+    at_once = sys.stderr.isatty()
+    pending = {*runs}
+    while pending:
+        done, pending = wait(pending, 0.2 if at_once else 10, FIRST_EXCEPTION)
+        for it in done:
+            it.result()  # raises what the run has raised
+        if at_once or pending:
+            far = f"{len(runs) - len(pending)} of {len(runs)}"
+            end = " \r" if at_once else "\n"
+            print(far, end=end, file=sys.stderr, flush=True)
+
+
+def show(catalogue: list[Wrong], outcomes: list[Outcome], every: bool = False) -> int:
+    """Print how many servers each test notices, or which; return how many none does."""
     pairs = list(zip(catalogue, outcomes, strict=True))
-    for test in dict.fromkeys(outcome.test for outcome in outcomes if outcome.end):
-        print(test)
-        for wrong, outcome in pairs:
+    noticed = [outcome.test for outcome in outcomes if outcome.end]
+    print(end="Noticed (ALL=yes: which)\n" if noticed and not every else "")
+    for test, number in Counter(noticed).items():
+        print(test if every else f"{number:5} by {test}")
+        for wrong, outcome in pairs if every else ():
             if outcome.end and outcome.test == test:
                 hung = " (it hung)" if outcome.hung else ""
                 print(f"{wrong.number:5} {wrong.title}{hung}")
@@ -160,26 +183,27 @@ def show(catalogue: list[Wrong], outcomes: list[Outcome]) -> int:
     for kind in dict.fromkeys(wrong.kind for wrong in missed):
         numbers = [str(wrong.number) for wrong in missed if wrong.kind == kind]
         print(f"      {kind}: {', '.join(numbers)}")
-    print(f"\n{len(pairs) - len(missed)} of {len(pairs)} wrong servers are noticed.")
+    print(f"\n{len(noticed)} of {len(pairs)} wrong servers are noticed.")
     if missed:
         print(f"What does one of them do? make hint HINT={missed[0].number}")
-    else:
-        print("All of them, to read: docs/wrong_servers.md")
     return len(missed)
 
 
-def explain(what: str, number: str) -> None:
+def choose(what: str, numbers: Sequence[str]) -> list[Wrong]:
+    """Return the wrong servers of these numbers."""
+    catalogue = {str(wrong.number): wrong for wrong in read_catalogue()}
+    if not numbers or not {*numbers} <= {*catalogue}:
+        raise CannotJudgeError(f"Name one of 1 to {len(catalogue)}: make {what}=17")
+    return [catalogue[number] for number in numbers]
+
+
+def explain(what: str, wrong: Wrong) -> None:
     """Print a wrong server's hint, or its edit and the test that notices it."""
-    catalogue = read_catalogue()
-    numbers = [str(wrong.number) for wrong in catalogue]
-    if number not in numbers:
-        raise CannotJudgeError(f"Name one of 1 to {numbers[-1]}: make {what} HINT=17")
-    wrong = catalogue[numbers.index(number)]
-    print(f"{number}, {wrong.kind}: {wrong.title}")
+    print(f"{wrong.number}, {wrong.kind}: {wrong.title}")
     if what == "hint":
         print(wrong.hint)
         return
-    right = HERE.joinpath("server.py").read_text("utf-8")
+    right = RIGHT.joinpath("server.py").read_text("utf-8")
     lines = right.splitlines(), wrong.apply(right).splitlines()
     print(*unified_diff(*lines, "right", "wrong", lineterm=""), sep="\n")
     print(f"\nThe test of step 6 that notices it: {wrong.noticed_by}")
@@ -187,12 +211,18 @@ def explain(what: str, number: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Return the exit code."""
+    what, *numbers = [it for it in arguments if it != "--all"]
     try:
-        if arguments[0] in ("hint", "answer"):
-            explain(*arguments)
+        if what in ("hint", "answer"):
+            for wrong in choose(f"{what} HINT", numbers):
+                explain(what, wrong)
             return 0
-        catalogue = read_catalogue()
-        return 1 if show(catalogue, judge(Path(arguments[0]), catalogue)) else 0
+        catalogue = choose("exercise ONLY", numbers) if numbers else read_catalogue()
+        outcomes = judge(Path(what), catalogue)
+        if show(catalogue, outcomes, bool(numbers) or "--all" in arguments):
+            return 1
+        print(end="" if numbers else "All of them, to read: docs/wrong_servers.md\n")
+        return 0
     except CannotJudgeError as error:
         print(error, file=sys.stderr)
         return 2

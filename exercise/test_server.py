@@ -5,8 +5,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .server import create_websocket_server
-from .utils import (
+from step6_groups.server import create_websocket_server
+from step6_groups.utils import (
     SocketState,
     compute_port,
     create_socket_client,

@@ -4,6 +4,8 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias
@@ -11,9 +13,11 @@ from typing import TypeAlias
 import pytest
 
 from exercise.judge import (
+    RIGHT,
     CannotJudgeError,
     Outcome,
     Wrong,
+    await_all,
     judge,
     main,
     read_catalogue,
@@ -43,12 +47,6 @@ def write_tests(tmp_path: Path) -> WriteTests:
     return write
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "server.py", "utils.py"])
-def test_copies_are_step_6s(name: str) -> None:
-    original = find_step(6) / name
-    assert Path("exercise", name).read_bytes() == original.read_bytes()
-
-
 def test_the_first_tests_are_step_6s() -> None:
     def functions(path: Path) -> dict[str, str]:
         tree = ast.parse(path.read_text())
@@ -71,7 +69,7 @@ def test_edits_apply_and_compile(wrong: Wrong) -> None:
 
 
 def test_wrong_servers_look_like_the_right_one(tmp_path: Path) -> None:
-    right = Path("exercise/server.py").read_text()
+    right = RIGHT.joinpath("server.py").read_text()
     for wrong in CATALOGUE:
         Path(tmp_path, f"wrong{wrong.number}.py").write_text(wrong.apply(right))
     for command in "check --ignore=INP", "format --check":
@@ -93,7 +91,7 @@ def test_text_says_how_many(path: str) -> None:
 
 
 def test_nothing_is_there_twice() -> None:
-    right = Path("exercise/server.py").read_text()
+    right = RIGHT.joinpath("server.py").read_text()
     assert len({wrong.title for wrong in CATALOGUE}) == len(CATALOGUE) >= 60
     assert len({wrong.hint for wrong in CATALOGUE}) == len(CATALOGUE)
     codes = {ast.unparse(ast.parse(wrong.apply(right))) for wrong in CATALOGUE}
@@ -150,18 +148,76 @@ def test_judge_needs_the_right_server(write_tests: WriteTests, tmp_path: Path) -
     tmp_path.joinpath("server.py").write_text("")
     with pytest.raises(CannotJudgeError, match="has server"):
         judge(write_tests(READS), CATALOGUE[:1])
-    tmp_path.joinpath("server.py").unlink()
-    with pytest.raises(CannotJudgeError, match="or no server"):
-        judge(tmp_path, CATALOGUE[:1])
-    with pytest.raises(CannotJudgeError, match="There is no nowhere, or"):
+    with pytest.raises(CannotJudgeError, match="There is no nowhere"):
         judge(Path("nowhere"), CATALOGUE[:1])
+
+
+def test_judge_gives_the_tests_what_stands_beside_them(
+    write_tests: WriteTests, tmp_path: Path
+) -> None:
+    """That is step 6's server and utilities, and one's own files, but not its guard."""
+    write_tests("""
+from pathlib import Path
+
+from step6_groups import server
+
+from . import server as same, utils
+from .more import NUMBER
+
+
+def test_it() -> None:
+    assert server is same
+    names = {path.name for path in Path(utils.__file__).parent.glob("*.*")}
+    assert names == {"__init__.py", "server.py", "utils.py", "test_mine.py", "more.py"}
+""")
+    tmp_path.joinpath("more.py").write_text("NUMBER = 1\n")
+
+    assert judge(tmp_path, CATALOGUE[:1]) == [Outcome(0, "")]
+
+
+def test_progress_is_said_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = Future[Outcome](), Future[Outcome]()
+    one.set_result(Outcome(0, ""))
+    waited = []
+
+    def wait(pending: set[Future[Outcome]], seconds: float, *_: object) -> object:
+        waited.append(seconds)
+        if len(waited) == 2:
+            other.set_result(Outcome(0, ""))
+        return futures.wait(pending, 0)
+
+    monkeypatch.setattr("exercise.judge.wait", wait)
+    await_all([one, other])
+    assert waited == [10, 10]
+    assert capsys.readouterr().err == "1 of 2\n"
+
+
+OUTCOMES = [Outcome(1, "test_a"), Outcome(0, ""), Outcome(1, "test_b", hung=True)]
+
+
+def test_table_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(CATALOGUE[:4], [*OUTCOMES, OUTCOMES[0]]) == 1
+    assert (
+        capsys.readouterr().out
+        == """\
+Noticed (ALL=yes: which)
+    2 by test_a
+    1 by test_b
+Not noticed
+      says too much: 2
+
+3 of 4 wrong servers are noticed.
+What does one of them do? make hint HINT=2
+"""
+    )
 
 
 def test_table_tells_only_the_kind_of_what_is_missed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    outcomes = [Outcome(1, "test_a"), Outcome(0, ""), Outcome(1, "test_b", hung=True)]
-    assert show(CATALOGUE[:3], outcomes) == 1
+    assert show(CATALOGUE[:3], OUTCOMES, every=True) == 1
     output = capsys.readouterr().out
     for wrong, told in zip(CATALOGUE, [True, False, True], strict=False):
         assert (wrong.title in output) is told
@@ -180,6 +236,20 @@ def test_hint_and_answer(capsys: pytest.CaptureFixture[str]) -> None:
     answer = capsys.readouterr().out
     assert "\n+                await socket.send_str(value)\n" in answer
     assert CATALOGUE[1].noticed_by in answer
+
+
+def test_only_some_are_judged(
+    write_tests: WriteTests, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_tests(READS))
+    assert main([path, "2", "1"]) == 1
+    output = capsys.readouterr().out
+    assert f"test_it\n    1 {CATALOGUE[0].title}\n" in output
+    assert "says too much: 2\n\n1 of 2 wrong servers are noticed.\n" in output
+    assert main([path, "1"]) == 0
+    assert capsys.readouterr().out.endswith("\n1 of 1 wrong servers are noticed.\n")
+    assert main([path, "1", "98"]) == 2
+    assert "make exercise ONLY=17" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", ["", "0", "1000", "two"])

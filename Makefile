@@ -88,7 +88,9 @@ readme bench screenshot: ready-tools
 ## spread1, spread2 ...: merge what has changed in a step into those after it
 ## wrong4, wrong5 ... wrong8: do a step's tests notice the exercise's wrong servers?
 ## mutants1, mutants2 ...: delete, repeat and swap a server's statements; do its tests notice?
-spread% wrong% mutants%: ready-%
+spread%:
+	@$(find); sh tools/spread.sh $(folder)
+wrong% mutants%: ready-%
 	@$(venv)/bin/python -m tools.$(@:$*=) $*
 ## clean: remove what the other commands made
 clean:

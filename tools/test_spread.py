@@ -1,71 +1,71 @@
 """Spread changes in a small repository of steps."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-TOP = Path.cwd()
+SPREAD = Path(__file__).with_name("spread.sh")
 CODE = "one\ntwo\nthree\nfour\nfive\nsix\nseven\n"
+STEPS = [Path(name) for name in ("step2_b", "step3_c", "beyond/step9_d")]
+LAST = Path("beyond/step10_e")  # differs in its last line, and lacks a file
 
 
 @pytest.fixture(autouse=True)
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commit three steps, the last of which differs in its last line."""
+def _repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(TOP))
-    for step in ("step2_b", "step3_c", "beyond/step10_d"):
-        Path(step).mkdir(parents=True)
-        Path(step, "utils.py").write_text(CODE)
-    Path("beyond/step10_d/utils.py").write_text(CODE.replace("seven", "SEVEN"))
-    for command in (
-        "init --quiet",
-        "add .",
-        "-c user.name=A -c user.email=a@example.org commit --quiet -m one",
-    ):
+    for step in (*STEPS, LAST):
+        step.mkdir(parents=True)
+        step.joinpath("utils.py").write_text(CODE)
+        step.joinpath("README.md").write_text("A chapter.\n")
+    for step in STEPS:
+        step.joinpath("test_early.py").write_text(CODE)
+    LAST.joinpath("utils.py").write_text(CODE.replace("seven", "SEVEN"))
+    identity = "-c user.name=A -c user.email=a@example.org"
+    for command in ("init --quiet", "add .", f"{identity} commit --quiet -m one"):
         subprocess.run(["git", *command.split()], check=True)
 
 
-def spread() -> tuple[int, str]:
-    """Spread what has changed in step 2; return the exit code and the output."""
-    command = [sys.executable, "-m", "tools.spread", "2"]
+def change(step: Path, new: str) -> None:
+    """Change the second line of a step's files."""
+    for path in step.glob("*.py"):
+        path.write_text(CODE.replace("two", new))
+
+
+def spread() -> tuple[int, set[str], str]:
+    """Spread what has changed in step 2; return the exit code and what is said."""
+    command = ["/bin/sh", str(SPREAD), "step2_b"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.returncode, result.stdout
+    return result.returncode, {*result.stdout.splitlines()}, result.stderr
 
 
 def test_change_reaches_every_later_step() -> None:
-    Path("step2_b/utils.py").write_text(CODE.replace("two", "TWO"))
-    Path("step2_b/new.py").write_text("new\n")
+    change(STEPS[0], "TWO")
+    STEPS[0].joinpath("new.py").write_text("new\n")
+    STEPS[0].joinpath("README.md").write_text("Another chapter.\n")
 
-    code, output = spread()
-
-    assert code == 0
-    assert output.splitlines() == [
-        "step3_c/new.py: copied",
-        "step3_c/utils.py: merged",
-        "beyond/step10_d/new.py: copied",
-        "beyond/step10_d/utils.py: merged",
-    ]
-    assert Path("step3_c/utils.py").read_text() == CODE.replace("two", "TWO")
-    last = CODE.replace("two", "TWO").replace("seven", "SEVEN")
-    assert Path("beyond/step10_d/utils.py").read_text() == last
-    assert spread() == (0, "")
+    changed = {str(step / "utils.py") for step in (*STEPS[1:], LAST)}
+    changed |= {str(step / "test_early.py") for step in STEPS[1:]}
+    changed |= {str(step / "new.py") for step in (*STEPS[1:], LAST)}
+    assert spread() == (0, changed, "")
+    code = CODE.replace("two", "TWO")
+    for path in (STEPS[1] / "utils.py", STEPS[2] / "utils.py"):
+        assert path.read_text() == code
+    assert LAST.joinpath("utils.py").read_text() == code.replace("seven", "SEVEN")
+    assert not LAST.joinpath("test_early.py").exists()
+    assert spread() == (0, set(), "")
+    staged = ["git", "diff", "--cached", "--quiet"]
+    subprocess.run(staged, check=True)
 
 
 def test_conflict_is_marked_and_goes_no_further() -> None:
-    Path("step2_b/utils.py").write_text(CODE.replace("two", "TWO"))
-    Path("step3_c/utils.py").write_text(CODE.replace("two", "2"))
+    change(STEPS[0], "TWO")
+    STEPS[1].joinpath("utils.py").write_text(CODE.replace("two", "2"))
 
-    code, output = spread()
+    code, changed, conflicts = spread()
 
     assert code == 1
-    assert "step3_c/utils.py: 1 conflicts" in output
-    assert "<<<<<<<" in Path("step3_c/utils.py").read_text()
-    assert Path("beyond/step10_d/utils.py").read_text() == CODE.replace(
-        "seven", "SEVEN"
-    )
-
-
-def test_nothing_changed_nothing_said() -> None:
-    assert spread() == (0, "")
+    assert changed == {"step3_c/test_early.py", "beyond/step9_d/test_early.py"}
+    assert "U step3_c/utils.py" in conflicts
+    assert "<<<<<<<" in STEPS[1].joinpath("utils.py").read_text()
+    assert STEPS[2].joinpath("utils.py").read_text() == CODE

@@ -1,14 +1,25 @@
-"""What the test files share: a guard against errors of the server."""
+"""What the test files share: a guard against errors of the server, virtual time."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+import looptime
 import pytest
 
 from .utils import TIMEOUT
 
 pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
+
+
+@pytest.fixture
+async def virtual_time() -> AsyncIterator[None]:
+    """Let the event loop's clock jump to the next timer when nothing is ready to run.
+
+    Request it before the guard and the server: all their timers belong to this clock.
+    """
+    with looptime.enabled(strict=True):
+        yield
 
 
 @pytest.fixture

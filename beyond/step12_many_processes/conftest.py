@@ -1,9 +1,10 @@
-"""What the test files share: a guard against errors of the server, and brokers."""
+"""What the test files share: a guard against errors, virtual time, and brokers."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import looptime
 import pytest
 
 from .broker import Broker, MemoryBroker, NatsBroker
@@ -12,6 +13,16 @@ from .utils import TIMEOUT
 
 BrokerFactory = Callable[[], Broker]
 pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
+
+
+@pytest.fixture
+async def virtual_time() -> AsyncIterator[None]:
+    """Let the event loop's clock jump to the next timer when nothing is ready to run.
+
+    Request it before the guard and the server: all their timers belong to this clock.
+    """
+    with looptime.enabled(strict=True):
+        yield
 
 
 @pytest.fixture

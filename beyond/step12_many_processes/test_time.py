@@ -32,14 +32,15 @@ from .talk import (
 from .utils import SocketState, TestWebSocket, compute_port, start_server
 
 Go = Callable[[TestWebSocket], Awaitable[None]]
-pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("no_server_errors")]
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}"
 MINUTE, HOUR = 60, 3600  # seconds
 
 
 @pytest.fixture(autouse=True)
-async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
+async def server(
+    virtual_time: None, no_server_errors: None, aiohttp_server: AiohttpServer
+) -> TestServer:
     """Give every test a fresh server, with the limits of production."""
     app = web.Application()
     create_websocket_server(app)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 FIRST = Path("docs/own_server.md")
+CLOCKS = Path("docs/recipes/clocks.md")
 PAGES = [FIRST, *sorted(Path("docs/recipes").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 UTILS = "beyond/step7_test_client"
@@ -61,6 +62,9 @@ def build(page: Path, utils: str = UTILS) -> dict[str, str]:
     shared = find_files(FIRST)
     files = {path: shared[path] for path in ("tests/conftest.py", "pyproject.toml")}
     files |= find_files(page)
+    if any("virtual_time" in code for code in files.values()):
+        [change] = [change for change, report in find_changes(CLOCKS) if not report]
+        apply(change, files)
     files |= {"tests/utils.py": Path(utils, "utils.py").read_text()}
     return files | {"tests/__init__.py": ""}
 
@@ -259,7 +263,6 @@ def test_page_says_what_it_needs(page: Path) -> None:
         assert (f"`{Path(path).name}`" in needs) is not own
     code = "\n".join(build(page).values())
     used = {*re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)}
-    used |= {*re.findall(r"pytest\.mark\.(looptime)", code)}
     used -= {*sys.stdlib_module_names, "shop", "feed", "pytest_asyncio"}
     [packages] = re.findall("`pip install (.*?)`", needs)
     assert {name.replace("_", "-") for name in used} <= {*packages.split()}

@@ -12,7 +12,7 @@ from .utils import compute_port, start_server
 PORT = compute_port()
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 async def test_subscribes_again(aiohttp_server: AiohttpServer) -> None:
     server = ScriptedServer()
     await start_server(aiohttp_server, server.app, PORT)

@@ -22,26 +22,15 @@ async def server() -> AsyncIterator[uvicorn.Server]:
     config = uvicorn.Config(
         app, port=PORT, log_config=None, timeout_graceful_shutdown=1
     )
+    config.load()
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(serve(server))
-    try:
-        await bounded(started(server, serving), "uvicorn to start")
-        yield server
-    finally:
-        server.should_exit = True
-        await bounded(serving, "uvicorn to stop", 5)
-
-
-async def serve(server: uvicorn.Server) -> None:
+    server.lifespan = config.lifespan_class(config)
     with suppress(SystemExit):
-        await server.serve()
-
-
-async def started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-    while not server.started:
-        if serving.done():
-            pytest.fail("uvicorn did not start: its log says why", pytrace=False)
-        await asyncio.sleep(0.001)
+        await bounded(server.startup(), "uvicorn to start")
+    if not server.started:
+        pytest.fail("uvicorn did not start: its log says why", pytrace=False)
+    yield server
+    await bounded(server.shutdown(), "uvicorn to stop", 5)
 
 
 async def post(path: str) -> dict[str, str]:
@@ -52,7 +41,7 @@ async def post(path: str) -> dict[str, str]:
         return {"Cookie": "; ".join(f"{n}={names[n].value}" for n in names)}
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 async def test_price_reaches_every_client_once() -> None:
     ada, grace = await post("/login?name=Ada"), await post("/login?name=Grace")
     async with (
@@ -96,10 +85,6 @@ async def test_plain_def_has_its_thread() -> None:
 
 
 async def test_lifespan_ends(server: uvicorn.Server) -> None:
-    async def closed() -> None:
-        while PRICES:
-            await asyncio.sleep(0.001)
-
     assert PRICES
-    server.should_exit = True
-    await bounded(closed(), "the price list to be closed")
+    await server.shutdown()
+    assert not PRICES

@@ -18,7 +18,7 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
     return await start_server(aiohttp_server, create_app(), PORT)
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 async def test_silent_client_is_dropped() -> None:
     async with (
         create_socket_client(f"{URL}?name=grace") as grace,

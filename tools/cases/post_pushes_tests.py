@@ -19,7 +19,7 @@ async def server(aiohttp_server: AiohttpServer) -> TestServer:
     return await start_server(aiohttp_server, create_app(), PORT)
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 async def test_everybody_hears_a_price_once() -> None:
     async with (
         create_socket_client(URL) as client1,

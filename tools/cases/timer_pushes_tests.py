@@ -12,7 +12,7 @@ from .utils import compute_port, create_socket_client, start_server
 PORT = compute_port()
 
 
-@pytest.mark.looptime
+@pytest.mark.usefixtures("virtual_time")
 async def test_weather_comes_every_10_seconds(aiohttp_server: AiohttpServer) -> None:
     await start_server(aiohttp_server, create_app(), PORT)
     url = f"ws://127.0.0.1:{PORT}"

@@ -71,7 +71,7 @@ lowest:
 ## check: run what maintainers check
 check: ready-tools
 	@$(TOOLS)/ruff check . && $(TOOLS)/ruff format --check . && $(TOOLS)/mypy .
-	@$(TOOLS)/python -m pytest --quiet -n auto --dist loadgroup tools
+	@$(TOOLS)/python -m pytest --quiet -rs -n auto --dist loadgroup tools
 	@$(TOOLS)/python -m pytest --quiet -n auto -p tools.uvloop_plugin $(STEPS) beyond/step7_*
 
 ## site, epub: make the site, or the book, from the text, in docs/_build

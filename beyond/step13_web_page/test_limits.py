@@ -219,7 +219,7 @@ async def test_client_that_falls_behind_misses_nothing(
 async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
     await start(aiohttp_server)
 
-    async with asyncio.timeout(2), ClientSession() as session:
+    async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         client = await session.ws_connect(URL, autoping=False)
         await client.ping(b"HI")
         await client.send_json(echo())
@@ -413,7 +413,7 @@ async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
     """Fifty clients connect at the same time; there is room for ten."""
     await start(aiohttp_server, Limits(clients=10))
 
-    async with asyncio.timeout(2), ClientSession() as session:
+    async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         connecting = [session.ws_connect(URL) for _ in range(50)]
         clients = await asyncio.gather(*connecting, return_exceptions=True)
 
@@ -595,7 +595,7 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
 async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> None:
     await start(aiohttp_server)
 
-    async with asyncio.timeout(2), ClientSession() as session:
+    async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         client = await session.ws_connect(URL, compress=15)
         assert client.compress == 0
 
@@ -628,9 +628,9 @@ async def run_program(
 
 async def test_program_raises_the_limit_of_open_files() -> None:
     async with run_program(64, 4096) as program:
-        async with AsyncExitStack() as clients:
-            for _ in range(100):
-                await clients.enter_async_context(create_socket_client(URL))
+        async with asyncio.timeout(5 * TIMEOUT), ClientSession() as session:
+            clients = [await session.ws_connect(URL) for _ in range(100)]
+            assert not any(client.closed for client in clients)
         program.terminate()
         ending = bounded(program.communicate(), "the program to end", 5 * TIMEOUT)
         _, errors = await ending

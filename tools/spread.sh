@@ -4,7 +4,7 @@
 index=$(git rev-parse --git-path index)
 export GIT_INDEX_FILE="$index.spread" # a copy, so that nothing is staged
 trap 'rm -f "$GIT_INDEX_FILE"' EXIT
-cp "$index" "$GIT_INDEX_FILE" && git add --all . || exit
+cp -p "$index" "$GIT_INDEX_FILE" && git add --all . || exit
 
 change() { # what has changed in a folder ($1), as git shows it ($2), of one file ($3)
     git diff-index --cached --relative="$1" "$2" HEAD -- "$1/$3"

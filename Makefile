@@ -13,7 +13,7 @@ find = [ "$(folder)$(own)" ] || { echo "There is no step $*: see $(STEPS) $(BEYO
 own = $(wildcard $(folder:=/requirements.txt) $(*:=/requirements.txt))
 venv = $(if $(own),beyond/.venv,.venv)
 
-.PHONY: FORCE help test beyond exercise hint answer cluster lowest check readme bench screenshot site epub clean
+.PHONY: FORCE help test beyond exercise hint answer cluster lowest check check-site readme bench screenshot site epub clean
 # The reports, below, are made at the same time, and nothing else is: two pips would clash.
 $(if $(color),FORCE,.NOTPARALLEL):
 
@@ -71,13 +71,17 @@ lowest:
 ## check: run what maintainers check
 check: ready-tools
 	@$(TOOLS)/ruff check . && $(TOOLS)/ruff format --check . && $(TOOLS)/mypy .
-	@$(TOOLS)/python -m pytest --quiet -rs -n auto --dist loadgroup tools
+	@$(TOOLS)/python -m pytest --quiet -rs -n auto --dist worksteal tools --ignore=tools/test_site.py
 	@$(TOOLS)/python -m pytest --quiet -n auto -p tools.uvloop_plugin $(STEPS) beyond/step7_*
 
 ## site, epub: make the site, or the book, from the text, in docs/_build
 site epub: ready-tools
 	@rm -rf docs/_build/$@ && $(TOOLS)/python -m sphinx -W --keep-going -q -b $(@:site=html) -c docs . docs/_build/$@
 	@ls docs/_build/$@/*.epub 2>/dev/null || echo docs/_build/$@/index.html
+
+## check-site: look at the site in a browser, and at the book
+check-site: ready-tools
+	@$(TOOLS)/python -m pytest --quiet tools/test_site.py
 
 ## readme: refresh what the text takes from the steps
 ## bench: measure what the steps cost

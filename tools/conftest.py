@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "beyond"))
-os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest"  # it takes most of a second
+# What the steps and the recipes do not need, and takes long to load.
+os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest -p no:anyio"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,8 +18,9 @@ from tools import edits  # noqa: F401 - the markers name them
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COG = ["-P", "-I", ".", "-I", "tools", "-p", "from readme import *", "--verbosity=1"]
 COG += ["--markers={{{cog }}} {{{end}}}"]
-# Without Hypothesis' plugin, which takes longer to load than most tests take.
+# Without two plugins that take longer to load than most tests take.
 PYTEST = "pytest --no-header -o verbosity_test_cases=1 -p no:hypothesispytest"
+PYTEST += " -p no:anyio"
 
 
 def list_texts() -> list[Path]:

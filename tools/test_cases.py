@@ -10,25 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.test_own_project import build, check_types, run
+from tools.test_recipes import PAGES, build, check_types, run
 
 CASES = Path("tools/cases")
 # Each server's page, and what the report on each of its bugs says.
 TABLE = {
-    "client_under_test": (
-        "client_under_test",
-        {
-            "gives_up": "waited 3600 s for the client: (connected)",
-            "resubscribes_not": "waited 3600 s for the client: subscribe milk",
-        },
-    ),
-    "ends_by_itself": (
-        "closes_first",
-        {
-            "crash": "had received 2: ['10 %', '50 %']",
-            "stays": "waited 1 s for the server to close with code 1000",
-        },
-    ),
     "fastapi_pushes": (
         "fastapi",
         {
@@ -62,13 +48,6 @@ TABLE = {
             "none": "had received 1: ['stored 9437184']",
         },
     ),
-    "leaving": (
-        "leaving",
-        {
-            "forgets": "Extra items in the left set:\nE     'ada'",
-            "silent": "waited 1 s for the message 'ada left'",
-        },
-    ),
     "not_registered_yet": (
         "own_server",
         {"forgets": "Right contains one more item: 'hello'"},
@@ -96,34 +75,7 @@ TABLE = {
             "deaf": "still running: <coroutine object RequestHandler._handle_request",
         },
     ),
-    "refused": (
-        "closes_first",
-        {
-            "code": "with code 4003 and reason 'bad token'",
-            "crash": "RuntimeError('no such user')",
-            "hangs": "waited 1 s for the server to close with code 4001",
-            "lets_in": "client 1: connected; had received 0: []",
-            "reason": "the server closed before the client's close frame, with code 40",
-            "talks": "Left contains one more item: 'secret'",
-        },
-    ),
-    "shutdown": (
-        "closes_first",
-        {
-            "none": "the connection ended before the client's close frame: no close",
-            "1000": "with code 1000 and reason 'restarting'",
-        },
-    ),
-    "slow_start": ("slow_start", {"once": "At index 0 diff: '?' != '1'"}),
-    "strict_mode": (
-        "strict_mode",
-        {
-            "silent": "Right contains 2 more items, first extra item: 'accepted bread'",
-            "deaf": "waited 1 s for the server to answer a ping",
-        },
-    ),
     "timer_pushes": ("pushes", {"dies": "{'type': 'weather', 'n': 2}"}),
-    "tls": ("tls", {"insecure": "'secure=False hello' != 'secure=True hello'"}),
 }
 BUGS = [(name, bug) for name, (_, reports) in TABLE.items() for bug in reports]
 
@@ -146,9 +98,10 @@ def test_table_is_complete() -> None:
         assert sorted({*bugs}) == sorted(reports), name
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_case_is_typed(tmp_path: Path, name: str) -> None:
-    assert check_types(build_case(name), tmp_path) == ""
+def test_all_projects_are_typed(tmp_path: Path) -> None:
+    projects = {f"page_{page.stem}": build(page) for page in PAGES}
+    projects |= {f"case_{name}": build_case(name) for name in TABLE}
+    assert check_types(projects, tmp_path) == ""
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -11,6 +11,8 @@ import pytest
 from tools.readme import cut, list_texts, weave
 
 TEXTS = list_texts()
+# What the site's Markdown has and GitHub's has not: there it would show up raw.
+OF_MYST = r"^(```+|~~~+|:::+)\s*\{|\{[\w:.-]+\}`|^\([\w-]+\)=$|^%|^\+\+\+|^---$\n\w+:"
 
 
 def find_anchors(path: Path) -> set[str]:
@@ -46,6 +48,21 @@ def test_first_failure_is_cut_from_a_report() -> None:
     assert cut(text) == after_a
     assert cut(text, "b") == f"{after_b}{failures}{b}"
     assert cut(text, "c") == c
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=str)
+def test_text_has_nothing_of_mysts_own(text: Path) -> None:
+    prose = text.read_text(encoding="utf-8")
+    assert not re.search(r"^```+\s*\{", prose, re.MULTILINE)
+    prose = re.sub(r"^```.*?^```", "", prose, flags=re.DOTALL | re.MULTILINE)
+    found = re.search(OF_MYST, prose, re.MULTILINE)
+    assert not found, found
+
+
+def test_site_is_made_without_a_warning() -> None:
+    make = ["make", "--no-print-directory", "site"]
+    done = subprocess.run(make, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=str)

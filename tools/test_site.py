@@ -21,7 +21,6 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tools.readme import list_texts
 
-pytestmark = pytest.mark.xdist_group("site")  # built once, by one worker
 TEXTS = [text for text in list_texts() if text.parts[0] != ".github"]
 SITE = Path("docs/_build/site")
 BOOK = Path("docs/_build/epub/testing-websocket-servers.epub")
@@ -29,8 +28,6 @@ BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}
 SAMPLE = ["README", "step3_client_helper/README"]
-# What the text and the names of MyST would be on GitHub: raw.
-OF_MYST = r"^(```+|~~~+|:::+)\s*\{|\{[\w:.-]+\}`|^\([\w-]+\)=$|^%|^\+\+\+|^---$\n\w+:"
 
 
 class Links(HTMLParser):
@@ -177,15 +174,6 @@ def test_next_leads_through_all_pages(pages: dict[str, Links]) -> None:
     assert {*walk} == {*pages} - others - {"index.html", "search.html"}
     steps = [int(n[1]) for name in walk if (n := re.search(r"step(\d+)_", name))]
     assert steps == [*range(1, len(steps) + 1)]
-
-
-@pytest.mark.parametrize("text", TEXTS, ids=str)
-def test_text_has_nothing_of_mysts_own(text: Path) -> None:
-    prose = text.read_text(encoding="utf-8")
-    assert not re.search(r"^```+\s*\{", prose, re.MULTILINE)
-    prose = re.sub(r"^```.*?^```", "", prose, flags=re.DOTALL | re.MULTILINE)
-    found = re.search(OF_MYST, prose, re.MULTILINE)
-    assert not found, found
 
 
 def test_pages_on_a_phone(pages: dict[str, Links], page: Page, url: str) -> None:

@@ -22,7 +22,7 @@ from step6_groups.utils import (
     wait_for_messages,
     wait_for_socket_state,
 )
-from tools.test_own_project import build, run
+from tools.test_recipes import build, run
 from tools.test_utils import create_app, report
 
 PAGE = Path("docs/troubleshooting.md").read_text()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tools.test_cases import TABLE, build_case
-from tools.test_own_project import PAGES, build, write
+from tools.test_recipes import PAGES, build, write
 
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:anyio"]
 LEAVING = Path("docs/recipes/leaving.md")

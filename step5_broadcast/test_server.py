@@ -2,14 +2,14 @@
 
 import asyncio
 import gc
-import logging
-from collections.abc import AsyncIterator
+import json
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSCloseCode, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
@@ -38,64 +38,63 @@ TEXTS = [
     "y" * 65_536,  # and longer still from 65,536 bytes on
     "last",
 ]
+TYPES = ["ECHO", "ECHO_TIMES_3", "ECHO_TO_ALL"]
+ECHO = '{"type": "ECHO", "value": "HI"}'
+
+
+def edit(old: str, *new: str) -> list[str]:
+    """Return the message above with other words in place of `old`."""
+    return [ECHO.replace(old, it) for it in new]
+
+
+VALID_MESSAGES = [
+    ECHO,
+    '{"value": "HI", "type": "ECHO"}',
+    ' \t\r\n{ "type"\n:"ECHO" ,\t"value" : "HI" }\r\n',
+    *edit("ECHO", r"\u0045CHO"),
+    *edit("type", r"\u0074ype"),
+    *edit("HI", r"\u00dc \ud83c\udf89 \"\\\/\b\f\n\r\t", "ECHO", "\ufeff", "\x7f"),
+    *edit("}", ', "id": 7}', ', "Value": null, "types": {}, "": {"type": 1}}'),
+    *edit("}", ', "more": [true, -0, 1E5, 0.5e-3, ' + "9" * 99 + "]}"),
+    *edit("}", ', "more": ' + "[" * 99 + "]" * 99 + "}"),
+]
+NO_STRINGS = ["null", "true", "3", "[]", '["HI"]', "{}", '{"value": "HI"}']
+MISSPELT = [str.lower, str.title, " {}".format, "{} ".format, "{}S".format]
 INVALID_MESSAGES = {
-    "empty": "",
-    "not JSON": "This is a test message",
-    "single quotes": "{'type': 'ECHO', 'value': 'HI'}",
-    "nested too deeply": '{"type": "ECHO", "value": ' + "[" * 100_000,
-    "null": "null",
-    "a number": "1",
-    "a string": r'"{\"type\": \"ECHO\", \"value\": \"HI\"}"',
-    "a list": '[{"type": "ECHO", "value": "HI"}]',
-    "an object and more": '{"type": "ECHO", "value": "HI"} {}',
-    "NaN": '{"type": "ECHO", "value": "HI", "more": NaN}',
-    "lone surrogate": r'{"type": "ECHO", "value": "\ud800"}',
-    "no type": '{"value": "HI"}',
-    "type a list": '{"type": ["ECHO"], "value": "HI"}',
-    "type unknown": '{"type": "UNKNOWN", "value": "HI"}',
-    "type in small letters": '{"type": "echo", "value": "HI"}',
-    "type with a space": '{"type": "ECHO ", "value": "HI"}',
-    "no value": '{"type": "ECHO"}',
-    "ECHO a number": '{"type": "ECHO", "value": 1}',
-    "ECHO true": '{"type": "ECHO", "value": true}',
-    "ECHO a list": '{"type": "ECHO", "value": ["HI"]}',
-    "ECHO an object": '{"type": "ECHO", "value": {"value": "HI"}}',
-    "ECHO null": '{"type": "ECHO", "value": null}',
-    "ECHO_TIMES_3 no value": '{"type": "ECHO_TIMES_3"}',
-    "ECHO_TIMES_3 a number": '{"type": "ECHO_TIMES_3", "value": 1}',
-    "ECHO_TIMES_3 null": '{"type": "ECHO_TIMES_3", "value": null}',
-    "ECHO_TO_ALL no value": '{"type": "ECHO_TO_ALL"}',
-    "ECHO_TO_ALL a number": '{"type": "ECHO_TO_ALL", "value": 1}',
-    "ECHO_TO_ALL null": '{"type": "ECHO_TO_ALL", "value": null}',
-    "ECHO_TO_ALL an object": '{"type": "ECHO_TO_ALL", "value": {}}',
+    "not_json": [
+        *["", " ", "This is a test message", "ECHO", "\ufeff" + ECHO],
+        *edit('"', "'", ""),
+        *edit('"type"', "type"),
+        *edit("}", "", ",}", "} {}", "}}", "}\0", "} // HI"),
+        *edit("HI", "H\nI", "H\0I", r"\x48I", r"HI\\"[:-1]),
+        *edit("}", ', "more": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    ],
+    "not_a_number": edit(
+        "}",
+        *map(', "more": [{}]}}'.format, ["NaN", "-Infinity", "01", "+1", ".5", "0x1"]),
+    ),
+    "lone_surrogate": [
+        *edit("HI", r"\ud800", r"HI \udfff"),
+        *edit("}", r', "more": ["\ud800"]}', r', "\ud800": 1}'),
+    ],
+    "not_an_object": ["null", "true", "3", '"ECHO"', json.dumps(ECHO), f"[{ECHO}]"],
+    "keys": [
+        *["{}", '{"type": "ECHO"}', '{"value": "HI"}', f'{{"message": {ECHO}}}'],
+        *edit('"type"', '"Type"', '"type "', '"types"'),
+        *edit('"value"', '"VALUE"', '" value"', '""'),
+    ],
+    "type": [
+        *edit('"ECHO"', '""', '"E"', '"ECHO_TIMES_"', *NO_STRINGS),
+        *edit("ECHO", *[misspell(it) for it in TYPES for misspell in MISSPELT]),
+    ],
+    "value": [
+        frame.replace("ECHO", it) for it in TYPES for frame in edit('"HI"', *NO_STRINGS)
+    ],
 }
 
 
-@pytest.fixture
-async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test if the server has logged an error, or left a task running.
-
-    Request it before the server: then it checks when the server has stopped.
-    """
-    before = asyncio.all_tasks()  # those of a server that outlives the test
-    yield
-    tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
-    if tasks:  # a handler may still be cleaning up
-        await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
-    for phase in ("setup", "call", "teardown"):
-        for record in caplog.get_records(phase):
-            if record.levelno >= logging.ERROR:
-                cause = record.exc_info[1] if record.exc_info else None
-                problems.append(
-                    f"{record.name} logged: {record.getMessage()}, {cause!r}"
-                )
-    if problems:
-        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once
-
-
 @pytest.fixture(autouse=True)
-async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app)
@@ -139,44 +138,46 @@ async def test_replies_go_to_their_client_in_order() -> None:
             await client2.send_json({"type": "ECHO_TIMES_3", "value": text})
             await client2.send_json({"type": "ECHO", "value": "once"})
         await client1.send_json({"type": "ECHO_TIMES_3", "value": "only this"})
-        await client1.send_json({"type": "ECHO", "value": "and this"})
+        await client1.send_json({"type": "ECHO", "value": "z" * 3_000_000})
 
-    assert messages1 == ["only this", "only this", "only this", "and this"]
+    assert messages1 == ["only this", "only this", "only this", "z" * 3_000_000]
     assert messages2 == [m for text in TEXTS for m in (text, text, text, "once")]
     assert messages3 == TEXTS
 
 
-async def test_binary_frame_with_json() -> None:
-    request = ' {"value":"Übung" , "more": [1.5], "type": "ECHO"}\n'
-
+async def test_valid_messages() -> None:
     async with create_socket_client(PORT) as (client, messages):
-        await client.send_bytes(request.encode("utf-8"))
-        await client.send_bytes(request.encode("utf-16"))
-        await client.send_bytes(request.encode("latin-1"))
-        await client.send_bytes(b"")
-        await client.send_str(request)
-        await client.send_bytes(request.encode("utf-8"))
-        await client.send_bytes(b'{"type": "ECHO_TIMES_3", "value": "HI"}')
-        await client.send_bytes(b'{"type": "ECHO_TO_ALL", "value": "HI"}')
+        for message in VALID_MESSAGES:
+            await client.send_str(message)
+            await client.send_bytes(message.encode())
 
-    replies = ["Übung", *["INVALID_MESSAGE"] * 3, "Übung", "Übung"]
-    assert messages == [*replies, *["HI"] * 4]
+    values = [json.loads(message)["value"] for message in VALID_MESSAGES]
+    assert messages == [value for value in values for _ in range(2)]
 
 
-@pytest.mark.parametrize(
-    "invalid_message", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES
-)
-async def test_invalid_message(invalid_message: str) -> None:
-    async with create_socket_client(PORT) as (other, other_messages):
-        async with create_socket_client(PORT, close_after=6) as (client, messages):
-            for _ in range(3):
-                await client.send_str(invalid_message)
-                await client.send_json({"type": "ECHO", "value": "still here"})
-            await wait_for_socket_state(client, SocketState.CLOSED)
+@pytest.mark.parametrize("frames", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES)
+async def test_invalid_message(frames: list[str]) -> None:
+    async with (
+        create_socket_client(PORT) as (client, messages),
+        create_socket_client(PORT) as (other, other_messages),
+    ):
+        for frame in frames:
+            await client.send_str(frame)
+            await client.send_bytes(frame.encode())
+            await client.send_json({"type": "ECHO", "value": frame})
         await other.send_json({"type": "ECHO", "value": "me too"})
 
-    assert messages == ["INVALID_MESSAGE", "still here"] * 3
+    replies = [m for frame in frames for m in ("INVALID_MESSAGE",) * 2 + (frame,)]
+    assert messages == replies
     assert other_messages == ["me too"]
+
+
+async def test_binary_messages_in_other_encodings() -> None:
+    async with create_socket_client(PORT) as (client, messages):
+        for encoding in "utf-16", "utf-32", "latin-1":
+            await client.send_bytes(ECHO.replace("HI", "Übung").encode(encoding))
+
+    assert messages == ["INVALID_MESSAGE"] * 3
 
 
 async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -> None:
@@ -201,25 +202,38 @@ async def test_given_echo_to_all_server_sends_the_value_to_every_client_once() -
 
 
 async def test_broadcast_to_whoever_is_connected() -> None:
+    """Client 1 stays; twice, two more connect, speak, talk nonsense, and leave."""
     async with create_socket_client(PORT) as (client1, messages1):
         for _ in range(2):
             async with (
                 create_socket_client(PORT) as (client2, messages2),
                 create_socket_client(PORT) as (client3, messages3),
             ):
-                await client2.send_json({"type": "ECHO_TIMES_3", "value": "for 2"})
                 for text in TEXTS:
                     await client2.send_json({"type": "ECHO_TO_ALL", "value": text})
-                await client2.send_json({"type": "ECHO", "value": "for 2"})
+                await client2.send_str("This is an invalid message")
                 await settle(client2)
-                await client3.send_json({"type": "ECHO_TO_ALL", "value": "from 3"})
-            assert messages2 == [*["for 2"] * 3, *TEXTS, "for 2", "from 3"]
+                await client3.send_bytes(b'{"type": "ECHO_TO_ALL", "value": "from 3"}')
+            assert messages2 == [*TEXTS, "INVALID_MESSAGE", "from 3"]
             assert messages3 == [*TEXTS, "from 3"]
-        await client1.send_str("This is an invalid message")
-        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "z" * 3_000_000})
 
-    news = [*TEXTS, "from 3"]
-    assert messages1 == [*news, *news, "INVALID_MESSAGE", "for who is left"]
+    assert messages1 == [*TEXTS, "from 3", *TEXTS, "from 3", "z" * 3_000_000]
+
+
+async def test_broadcast_from_each_of_many_clients() -> None:
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(20):
+            async with create_socket_client(PORT):  # comes before another, and leaves
+                helper = create_socket_client(PORT)
+                clients.append(await stack.enter_async_context(helper))
+        for number, (client, _) in enumerate(clients):
+            await client.send_json({"type": "ECHO_TO_ALL", "value": f"from {number}"})
+            await settle(client)
+
+    for _, messages in clients:
+        assert messages == [f"from {number}" for number in range(20)]
 
 
 def cut_off(client: ClientWebSocketResponse) -> None:
@@ -255,30 +269,31 @@ async def test_broadcast_skips_disconnected_clients() -> None:
     assert messages2 == [test_message["value"]] * 2
 
 
-async def test_client_comes_while_a_broadcast_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    test_message = {"type": "ECHO_TO_ALL", "value": "This is a test message"}
-    is_waiting, may_go_on = asyncio.Event(), asyncio.Event()
+@pytest.fixture
+def slow_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every send of the server wait, as it does when a client reads slowly."""
     send_str = web.WebSocketResponse.send_str
 
     async def slow_send_str(*args: Any, **options: Any) -> None:
-        is_waiting.set()
-        await may_go_on.wait()
+        await asyncio.sleep(0.001)
         await send_str(*args, **options)
 
+    monkeypatch.setattr(web.WebSocketResponse, "send_str", slow_send_str)
+
+
+@pytest.mark.usefixtures("slow_sends")
+async def test_clients_come_and_go_while_broadcasts_wait() -> None:
     async with (
         create_socket_client(PORT) as (client1, messages1),
         create_socket_client(PORT) as (_, messages2),
     ):
-        # From now on each send has to wait, as if the client's buffers were full.
-        monkeypatch.setattr(web.WebSocketResponse, "send_str", slow_send_str)
-        await client1.send_json(test_message)
-        await bounded(is_waiting.wait(), "the server to send")
-        async with create_socket_client(PORT):
-            may_go_on.set()
+        for text in TEXTS:
+            await client1.send_json({"type": "ECHO_TO_ALL", "value": text})
+        for _ in range(3):
+            async with create_socket_client(PORT):
+                pass
 
-    assert messages1 == messages2 == [test_message["value"]]
+    assert messages1 == messages2 == TEXTS
 
 
 def count_connections() -> int:
@@ -289,27 +304,30 @@ def count_connections() -> int:
 
 
 async def test_server_forgets_clients_that_have_gone() -> None:
+    """They leave with a close frame of any kind, or vanish; one was no WebSocket."""
     connections = count_connections()
 
     async with (
-        create_socket_client(PORT),
+        create_socket_client(PORT) as (client1, messages1),
         asyncio.timeout(2 * TIMEOUT),
         ClientSession() as session,
     ):
         async with session.get(f"http://127.0.0.1:{PORT}") as response:
-            assert response.status == HTTPStatus.BAD_REQUEST  # it is not a handshake
-        client2, client3, client4 = [await session.ws_connect(URL) for _ in range(3)]
+            assert response.status == HTTPStatus.BAD_REQUEST
+        clients = [await session.ws_connect(URL) for _ in range(7)]
         assert count_connections() > connections  # so it counts this server's
-        await client2.close(code=WSCloseCode.GOING_AWAY)
-        cut_off(client3)
-        await client4.send_json({"type": "ECHO_TIMES_3", "value": "HI"})
-        cut_off(client4)  # while the server answers it
+        for client, code in zip(clients, (1000, 1001, 3000, 4999), strict=False):
+            await client.close(code=code, message=b"bye")
+        await clients[4].send_frame(b"", WSMsgType.CLOSE)  # without a code
+        cut_off(clients[5])
+        await clients[6].send_json({"type": "ECHO_TIMES_3", "value": "HI"})
+        cut_off(clients[6])  # while the server answers it
+        await client1.send_json({"type": "ECHO_TO_ALL", "value": "for who is left"})
 
-    async def forget() -> None:
+    assert messages1 == ["for who is left"]
+    async with bounded("the server to forget its clients"):
         while count_connections() > connections:
             await asyncio.sleep(0.001)
-
-    await bounded(forget(), "the server to forget its clients")
 
 
 async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:

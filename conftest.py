@@ -3,6 +3,8 @@
 import os
 from collections.abc import Generator
 from errno import EACCES, EADDRINUSE
+from socket import socket
+from traceback import walk_tb
 
 import pytest
 
@@ -23,6 +25,10 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     except OSError as error:
         if error.errno not in (EACCES, EADDRINUSE):
             raise
+        for frame, _ in walk_tb(error.__traceback__):
+            for it in frame.f_locals.values():
+                if isinstance(it, socket):
+                    it.close()  # aiohttp has left it open, and that warns
         module = item.getparent(pytest.Module)
         port = getattr(module and module.obj, "PORT", "of this test")
         problem = f"no server on port {port} (BASE_PORT sets another): {error}"

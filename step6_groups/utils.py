@@ -170,7 +170,7 @@ async def create_socket_client(
         transport.set_write_buffer_limits(2**30)  # no send waits for a stuck server
         listener = asyncio.create_task(listen(client, messages, close_after))
         open_clients[client] = messages
-        messages.number = len(open_clients)
+        messages.number = 1 + max(it.number for it in open_clients.values())
         try:
             await settle(client)
             yield client, messages

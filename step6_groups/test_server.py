@@ -131,15 +131,16 @@ UNAVAILABLE = "GROUP_UNAVAILABLE"
 CONVERSATIONS: dict[str, tuple[list[Any], list[Any]]] = {
     "taken_and_unknown_names": (
         [
-            *[(2, join("lions")), (1, create("lions")), (1, create("lions"))],
-            *[(2, create("lions")), (1, join("tigers")), (3, join("tigers"))],
+            *[(2, join("lions")), (1, create("lions")), (3, create("tigers"))],
+            *[(1, create("lions")), (2, create("lions")), (1, create("tigers"))],
+            *[(3, join("bears")), (1, message("lions")), (3, message("tigers"))],
             *[(1, join("lions")), (2, join("lions")), (2, join("lions"))],
-            *[(1, message("lions")), (3, create("tigers")), (3, message("tigers"))],
+            (1, message("lions")),
         ],
         [
-            ["lions", UNAVAILABLE, UNAVAILABLE, "lions", "HI"],
+            ["lions", UNAVAILABLE, UNAVAILABLE, "HI", "lions", "HI"],
             [UNAVAILABLE, UNAVAILABLE, "lions", "lions", "HI"],
-            [UNAVAILABLE, "tigers", "HI"],
+            ["tigers", UNAVAILABLE, "HI"],
         ],
     ),
     "members_and_others": (

@@ -62,10 +62,8 @@ INVALID_MESSAGES = {
         "}",
         *map(', "more": [{}]}}'.format, ["NaN", "-Infinity", "01", "+1", ".5", "0x1"]),
     ),
-    "lone_surrogate": [
-        *edit("HI", r"\ud800", r"HI \udfff"),
-        *edit("}", r', "more": ["\ud800"]}', r', "\ud800": 1}'),
-    ],
+    "lone_surrogate": edit("HI", r"\ud800", r"HI \udfff")
+    + edit("}", r', "more": ["\ud800"]}', r', "\ud800": 1}'),
     "not_an_object": ["null", "true", "3", '"ECHO"', json.dumps(ECHO), f"[{ECHO}]"],
     "keys": [
         *["{}", '{"type": "ECHO"}', '{"value": "HI"}', f'{{"message": {ECHO}}}'],

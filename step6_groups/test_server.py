@@ -74,10 +74,8 @@ INVALID_MESSAGES = {
         "}",
         *map(', "more": [{}]}}'.format, ["NaN", "-Infinity", "01", "+1", ".5", "0x1"]),
     ),
-    "lone_surrogate": [
-        *edit("HI", r"\ud800", r"HI \udfff"),
-        *edit("}", r', "more": ["\ud800"]}', r', "\ud800": 1}'),
-    ],
+    "lone_surrogate": edit("HI", r"\ud800", r"HI \udfff")
+    + edit("}", r', "more": ["\ud800"]}', r', "\ud800": 1}'),
     "not_an_object": ["null", "true", "3", '"ECHO"', json.dumps(ECHO), f"[{ECHO}]"],
     "keys": [
         *["{}", '{"type": "ECHO"}', '{"value": "HI"}', f'{{"message": {ECHO}}}'],
@@ -99,6 +97,7 @@ INVALID_MESSAGES = {
             json.dumps('{"groupName": "HI", "groupMessage": "HI"}'),
             f'{{"groupName": {it}, "groupMessage": "HI"}}',
             f'{{"groupName": "HI", "groupMessage": {it}}}',
+            f'{{"groupName": "lions", "groupMessage": {it}}}',  # it is no member
             f'{{"groupName": "HI", "GroupMessage": "HI", "more": {it}}}',
             f'{{"group": "HI", "groupMessage": "HI", "more": {it}}}',
         )

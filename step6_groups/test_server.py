@@ -132,13 +132,13 @@ CONVERSATIONS: dict[str, tuple[list[Any], list[Any]]] = {
             *[(2, join("lions")), (1, create("lions")), (3, create("tigers"))],
             *[(1, create("lions")), (2, create("lions")), (1, create("tigers"))],
             *[(3, join("bears")), (1, message("lions")), (3, message("tigers"))],
-            *[(1, join("lions")), (2, join("lions")), (2, join("lions"))],
-            (1, message("lions")),
+            *[(1, join("lions")), (3, to_all("to all")), (2, join("lions"))],
+            *[(2, join("lions")), (1, message("lions"))],
         ],
         [
-            ["lions", UNAVAILABLE, UNAVAILABLE, "HI", "lions", "HI"],
-            [UNAVAILABLE, UNAVAILABLE, "lions", "lions", "HI"],
-            ["tigers", UNAVAILABLE, "HI"],
+            ["lions", UNAVAILABLE, UNAVAILABLE, "HI", "lions", "to all", "HI"],
+            [UNAVAILABLE, UNAVAILABLE, "to all", "lions", "lions", "HI"],
+            ["tigers", UNAVAILABLE, "HI", "to all"],
         ],
     ),
     "members_and_others": (

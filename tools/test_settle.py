@@ -1,13 +1,17 @@
-"""Check what step 5's barrier proves: a leak is seen, whichever client comes first.
+"""Check what step 5's barrier proves, and what it does not.
+
+It shows a leak, whichever client comes first, if the handler finishes with each message
+before it calls `receive()` again, and sends nothing after its loop.
 
 `python -m pytest tools/test_settle.py --count=100` repeats each case 100 times.
 """
 
 import asyncio
+from contextlib import suppress
 from types import ModuleType
 
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from pytest_aiohttp import AiohttpServer
 from step7_test_client import utils as utils7
 
@@ -66,17 +70,63 @@ def create_late_room() -> web.Application:
     return app
 
 
+def create_eager_room() -> web.Application:
+    """Return a room whose handler reads ahead: more messages, for 5 milliseconds."""
+    clients: set[web.WebSocketResponse] = set()
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        clients.add(socket)
+        while not socket.closed:
+            batch = [await socket.receive()]
+            with suppress(TimeoutError):
+                batch.append(await socket.receive(timeout=0.005))
+            await asyncio.sleep(0.02)
+            for client in list(clients):
+                for message in batch:
+                    if message.type is WSMsgType.TEXT and not client.closed:
+                        await client.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    return app
+
+
+def create_untidy_room(cleaning: float) -> web.Application:
+    """Return a room that tells everybody a secret some seconds after a client left."""
+    clients: set[web.WebSocketResponse] = set()
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        clients.add(socket)
+        async for _ in socket:
+            pass
+        clients.discard(socket)
+        await asyncio.sleep(cleaning)
+        for client in list(clients):
+            await client.send_str("secret")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    return app
+
+
 async def sees_leak(
-    utils: ModuleType, aiohttp_server: AiohttpServer, app: web.Application
+    utils: ModuleType,
+    aiohttp_server: AiohttpServer,
+    app: web.Application,
+    sender_leaves_first: bool = False,
 ) -> bool:
-    """Tell whether an outsider's list shows the leak; the sender is opened first."""
+    """Tell whether an outsider's list shows the leak."""
     port = (await utils.start_server(aiohttp_server, app, 0)).port
-    async with (
-        utils.create_socket_client(port) as (sender, _),
-        utils.create_socket_client(port) as (_, outsider_messages),
-    ):
-        await sender.send_str("secret")
-    return list(outsider_messages) == ["secret"]
+    first, last = [utils.create_socket_client(port) for _ in range(2)]
+    async with first as (client1, messages1), last as (client2, messages2):
+        await (client2 if sender_leaves_first else client1).send_str("secret")
+    return list(messages1 if sender_leaves_first else messages2) == ["secret"]
 
 
 @pytest.mark.parametrize("utils", [utils5, utils6], ids=["step5", "step6"])
@@ -93,6 +143,20 @@ async def test_handshake_alone_hides_it(
 ) -> None:
     app = create_leaky_room(handling, lookup)
     assert not await sees_leak(utils4, aiohttp_server, app)
+
+
+async def test_handler_that_reads_ahead_hides_it(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    assert not await sees_leak(utils6, aiohttp_server, create_eager_room())
+
+
+@pytest.mark.parametrize("cleaning", [0.02, 0.05])
+async def test_clean_up_that_sends_hides_it(
+    aiohttp_server: AiohttpServer, cleaning: float
+) -> None:
+    app = create_untidy_room(cleaning)
+    assert not await sees_leak(utils6, aiohttp_server, app, sender_leaves_first=True)
 
 
 @pytest.mark.parametrize("utils", [utils5, utils6], ids=["step5", "step6"])

@@ -92,7 +92,8 @@ def run(tests: Path, source: str, port: int, bound: float) -> Outcome:
     right = find_server(tests).parent
     with tempfile.TemporaryDirectory() as top:
         target = Path(top, right.name)
-        copy(RIGHT.parent / "pyproject.toml", top)
+        for name in ("pyproject.toml", "conftest.py"):
+            copy(RIGHT.parent / name, top)
         if right == folder:
             copytree(folder, target, ignore=ignore_patterns(".*", "__pycache__"))
         else:

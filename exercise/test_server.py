@@ -26,7 +26,7 @@ def join(name: str) -> dict[str, object]:
     return {"type": "JOIN_GROUP", "value": name}
 
 
-def message(name: object, text: object = "HI") -> dict[str, object]:
+def message(name: str, text: object = "HI") -> dict[str, object]:
     value = {"groupName": name, "groupMessage": text}
     return {"type": "MESSAGE_GROUP", "value": value}
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copy
 from socket import create_server
 
 import pytest
@@ -15,9 +16,11 @@ from aiohttp import WSMsgType, web
 from pytest_aiohttp import AiohttpServer
 from step7_test_client import utils as step7
 
+from step3_client_helper import utils as utils3
 from step6_groups.utils import (
     SocketState,
     create_socket_client,
+    settle,
     start_server,
     wait_for_messages,
     wait_for_socket_state,
@@ -124,6 +127,13 @@ async def close_client(port: int) -> None:
         await client.close()
 
 
+async def settle_late(port: int) -> None:
+    """Settle a client whose block has ended."""
+    async with create_socket_client(port) as (client, _):
+        pass
+    await settle(client)
+
+
 async def receive(port: int) -> None:
     """Receive beside the listener."""
     async with create_socket_client(port) as (client, _):
@@ -161,14 +171,15 @@ SCENES: dict[str, tuple[Serve, Callable[[int], Awaitable[None]]]] = {
     "waited 1 s for 2 message(s)": (echo, wait_for_second_message),
     "the connection ended before message 2": (abort, wait_for_second_message),
     "the socket is CLOSED, not OPEN": (close, wait_to_be_open),
-    "waited 1 s for the server to answer a ping": (deaf, connect),
+    "waited 1 s for the server to handle all that client 1 sent": (deaf, connect),
     "waited 1 s for the server's close frame": (deaf_later, connect),
-    "the server closed before the client's close frame, with code …": (close, connect),
-    "the server closed after the client's close frame, with code …": (fail, connect),
-    "the connection ended …: no close frame": (abort, leave),
-    "the connection ended …: Message size … exceeds limit …": (send_too_much, leave),
-    "the connection ended …: Invalid UTF-8 text message": (send_no_text, leave),
-    "the test called close(), which throws messages away": (echo, close_client),
+    "the server closed with …, before the client's close frame": (close, connect),
+    "the server closed with …, after the client's close frame": (fail, connect),
+    "no close frame came (CLOSED)": (abort, leave),
+    "no close frame came (Message size … exceeds limit …)": (send_too_much, leave),
+    "no close frame came (Invalid UTF-8 text message)": (send_no_text, leave),
+    "no close frame came (CLOSING)": (echo, close_client),
+    "settle() knows only clients whose block has not ended": (echo, settle_late),
     "Concurrent call to receive() is not allowed": (echo, receive),
 }
 STEP7_SCENES: dict[
@@ -209,18 +220,18 @@ STEP7_SCENES: dict[
 }
 GUARD = """
 import asyncio
+import logging
 
 from aiohttp import web
 
-from step3_client_helper.test_server import PORT, no_server_errors
-from step3_client_helper.utils import create_socket_client, start_server
+from .utils import compute_port, create_socket_client, start_server
 
 
 async def fail():
     raise KeyError
 
 
-async def test_guard(no_server_errors, aiohttp_server):
+async def test_guard(aiohttp_server):
     async def handle(request):
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -230,14 +241,15 @@ async def test_guard(no_server_errors, aiohttp_server):
 
     app = web.Application()
     app.router.add_get("/", handle)
-    await start_server(aiohttp_server, app, PORT)
-    async with create_socket_client(PORT):
+    await start_server(aiohttp_server, app, compute_port())
+    async with create_socket_client(compute_port()):
         pass
 """
 FAULTS = {
     "aiohttp.server logged: …": "raise KeyError",
     "asyncio logged: Task exception was never retrieved": "asyncio.create_task(fail())",
     "still running: <coroutine …>": "await asyncio.Event().wait()",
+    "… must not log errors: this guard sees none": "logging.disable(logging.ERROR)",
 }
 LEFT = "    except WebSocketDisconnect:\n        pass\n"
 UVICORN = {
@@ -292,6 +304,13 @@ def run_pytest(text: str, test: Path, *options: str) -> str:
     return result.stdout
 
 
+def run_step(step: int, *variables: str) -> str:
+    """Return what `make` prints on the tests of a step."""
+    command = ["make", f"step{step}", *variables]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout + result.stderr
+
+
 @pytest.mark.parametrize("message", SCENES)
 async def test_message_of_a_client(aiohttp_server: AiohttpServer, message: str) -> None:
     serve, converse = SCENES[message]
@@ -338,6 +357,8 @@ async def test_message_about_arguments_of_step6() -> None:
 
 @pytest.mark.parametrize("message", FAULTS)
 def test_message_of_the_guard(tmp_path: Path, message: str) -> None:
+    for name in "__init__.py", "utils.py", "conftest.py":
+        copy(Path("step6_groups", name), tmp_path)
     text = GUARD.format(fault=FAULTS[message])
     check(run_pytest(text, tmp_path / "test_guard.py"), message)
 
@@ -357,29 +378,20 @@ def test_message_about_settings(tmp_path: Path, message: str) -> None:
     check(run_pytest(text, tmp_path / "test_one.py", *options), message)
 
 
-@pytest.mark.parametrize("start", [start_server, step7.start_server])
-async def test_message_about_a_port(
-    aiohttp_server: AiohttpServer, start: Callable[..., Awaitable[object]]
-) -> None:
-    with create_server(("127.0.0.1", 0)) as used:
-        port = used.getsockname()[1]
-        with shows(f"no server on port {port} (BASE_PORT sets another)"):
-            await start(aiohttp_server, web.Application(), port)
+def test_message_about_a_port() -> None:
+    with create_server(("127.0.0.1", utils3.compute_port())):
+        check(run_step(3), "no server on port … (BASE_PORT sets another)")
 
 
 def test_message_about_base_port() -> None:
-    command = ["make", "step1", "BASE_PORT=abc"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "BASE_PORT is not a number" in result.stdout
+    check(run_step(1, "BASE_PORT=abc"), "BASE_PORT is …, not a number up to 60000")
 
 
 def test_message_about_an_old_python(tmp_path: Path) -> None:
     python = tmp_path / "python3.9"
     python.write_text('#!/bin/sh\ncase "$2" in *version_info*) exit 1;; esac\n')
     python.chmod(0o755)
-    command = ["make", "step1", f"PYTHON={python}"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "This needs Python 3.11 or later" in result.stderr
+    check(run_step(1, f"PYTHON={python}"), "This needs Python 3.11 or later")
 
 
 def test_every_message_is_produced() -> None:
@@ -390,7 +402,7 @@ def test_every_message_is_produced() -> None:
         "WSServerHandshakeError",
         "Constructor parameter should be str",
         "got an unexpected keyword argument 'close_after'",
-        "BASE_PORT is not a number",
+        "BASE_PORT is …, not a number up to 60000",
         "This needs Python 3.11 or later",
     }
     produced = {*SCENES, *STEP7_SCENES, *FAULTS, *UVICORN, *SETTINGS} | elsewhere

@@ -13,9 +13,9 @@ LIBRARIES = ("TestRunner",)  # whose tasks may go on: anyio's, and those that yo
 
 
 @pytest.fixture(autouse=True)
-async def no_server_errors(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+async def no_server_errors() -> AsyncIterator[list[str]]:
     """Fail the test if the server has logged an error, or left a task running."""
-    problems = []
+    problems: list[str] = []
     call_handlers = logging.Logger.callHandlers
 
     def record(logger: logging.Logger, entry: logging.LogRecord) -> None:
@@ -25,9 +25,10 @@ async def no_server_errors(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[lis
             problems.append(f"{entry.name} logged: {entry.getMessage()}, {cause!r}")
 
     # A program may replace the handlers of the log, and disable loggers.
-    monkeypatch.setattr(logging.Logger, "callHandlers", record)
+    patch = pytest.MonkeyPatch()  # its own: the test's may be undone
+    patch.setattr(logging.Logger, "callHandlers", record)
     never = property(lambda _: False, lambda *_: None)
-    monkeypatch.setattr(logging.Logger, "disabled", never, raising=False)
+    patch.setattr(logging.Logger, "disabled", never, raising=False)
     before = asyncio.all_tasks()  # those of a server that outlives the test
     gc.freeze()  # gc.collect(), below, is quick: it looks only at what is new
     yield problems
@@ -42,5 +43,6 @@ async def no_server_errors(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[lis
     for name in "aiohttp.server", "asyncio":
         if not logging.getLogger(name).isEnabledFor(logging.ERROR):
             problems.append(f"{name} must not log errors: this guard sees none")
+    patch.undo()
     if problems:
         pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once

@@ -19,6 +19,8 @@ from .connection import (
 from .groups import Groups
 from .protocol import parse
 
+PATH = "/"  # of the WebSocket
+
 
 class Server:
     """The clients, their groups, and the answers to their messages."""
@@ -97,13 +99,13 @@ class Server:
 def create_websocket_server(
     app: web.Application, limits: Limits = DEFAULT_LIMITS
 ) -> None:
-    """Make `app` accept WebSocket connections at `/`, within `limits`.
+    """Make `app` accept WebSocket connections at `PATH`, within `limits`.
 
     The app is the caller's: the real one in production, a bare one in tests.
     The article's `createWebSocketServer`.
     """
     server = Server(limits)
-    app.router.add_get("/", server.handle_connection)
+    app.router.add_get(PATH, server.handle_connection)
     app.on_shutdown.append(lambda _: close(server.clients))
     server_logger.addFilter(is_fault_of_ours)
 

@@ -5,14 +5,13 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import (
     ClientSession,
-    ClientWebSocketResponse,
     WSMsgType,
     WSServerHandshakeError,
     web,
@@ -22,9 +21,11 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from . import utils
-from .connection import DEFAULT_LIMITS, Limits
-from .server import create_websocket_server
+from .connection import Limits
+from .server import PATH, create_websocket_server
 from .talk import (
+    LONG,
+    LONG_TEXTS,
     create,
     create_group,
     create_socket_client,
@@ -35,22 +36,23 @@ from .talk import (
     join_group,
     leave,
     message,
+    resume_reading,
     send,
+    stop_reading,
+    to_all,
     unavailable,
 )
 from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}"
-# The system buffers some 4 MB for a client that does not read; these are 10 MB.
-LONG_TEXTS = [f"{number} {'x' * 100_000}" for number in range(100)]
-LONG = 2**20  # bytes; larger than each of them
+URL = f"ws://127.0.0.1:{PORT}{PATH}"
+Start = Callable[..., Awaitable[TestServer]]
 HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+    f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+).encode()
 MALFORMED_HANDSHAKES = {
     "no upgrade": HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
     "old version": HANDSHAKE.replace(b"13", b"6"),
@@ -63,39 +65,18 @@ MALFORMED_HANDSHAKES = {
 }
 
 
-def to_all(text: str) -> dict[str, object]:
-    return {"type": "ECHO_TO_ALL", "value": text}
+@pytest.fixture
+def start(aiohttp_server: AiohttpServer, make_limits: Callable[..., Limits]) -> Start:
+    """Return a function that starts a server with limits, as in production."""
 
+    async def start(**values: Any) -> TestServer:
+        app = web.Application()
+        limits = make_limits(**values)
+        create_websocket_server(app, limits)
+        options = {"keepalive_timeout": limits.heartbeat}
+        return await start_server(aiohttp_server, app, PORT, **options)
 
-async def start(
-    aiohttp_server: AiohttpServer, limits: Limits = DEFAULT_LIMITS
-) -> TestServer:
-    """Start a server with `limits`, and its options in production."""
-    app = web.Application()
-    create_websocket_server(app, limits)
-    options = {"keepalive_timeout": limits.heartbeat}
-    return await start_server(aiohttp_server, app, PORT, **options)
-
-
-def transport_of(client: ClientWebSocketResponse) -> asyncio.Transport | None:
-    """Return a client's transport, to pause it; aiohttp has no public name for it."""
-    return client._conn and client._conn.transport
-
-
-def stop_reading(client: ClientWebSocketResponse) -> None:
-    """Stop reading, like a program that hangs.
-
-    The client does not answer pings either, like a computer that is suspended.
-    """
-    transport = transport_of(client)
-    assert transport is not None
-    transport.pause_reading()
-
-
-def resume_reading(client: ClientWebSocketResponse) -> None:
-    """Read again, also what has come in the meantime, if still connected."""
-    if transport := transport_of(client):
-        transport.resume_reading()
+    return start
 
 
 def max_backlog(server: TestServer) -> int:
@@ -108,11 +89,8 @@ def max_backlog(server: TestServer) -> int:
     )
 
 
-async def test_client_that_reads_nothing_is_cut_off(
-    aiohttp_server: AiohttpServer,
-) -> None:
-    limits = Limits(message_size=LONG, backlog=LONG)
-    server = await start(aiohttp_server, limits)
+async def test_client_that_reads_nothing_is_cut_off(start: Start) -> None:
+    server = await start(message_size=LONG, backlog=LONG)
     backlogs = []
     async with (
         create_socket_client(URL) as client1,
@@ -136,14 +114,11 @@ async def test_client_that_reads_nothing_is_cut_off(
     assert client2.messages == [*client1.messages, *replies]
     assert bad_client.messages == client1.messages[: len(bad_client.messages)]
     assert len(bad_client.messages) < len(LONG_TEXTS)
-    assert limits.backlog < max(backlogs) < limits.backlog + 2 * len(LONG_TEXTS[0])
+    assert LONG < max(backlogs) < LONG + 2 * len(LONG_TEXTS[0])
 
 
-async def test_client_that_reads_none_of_its_own_echoes(
-    aiohttp_server: AiohttpServer,
-) -> None:
-    limits = Limits(message_size=LONG, backlog=2**16)
-    await start(aiohttp_server, limits)
+async def test_client_that_reads_none_of_its_own_echoes(start: Start) -> None:
+    await start(message_size=LONG, backlog=2**16)
 
     async with (
         create_socket_client(URL) as client,
@@ -161,11 +136,8 @@ async def test_client_that_reads_none_of_its_own_echoes(
     assert len(bad_client.messages) < len(LONG_TEXTS)
 
 
-async def test_client_that_says_goodbye_and_does_not_read(
-    aiohttp_server: AiohttpServer,
-) -> None:
-    limits = Limits(message_size=LONG, backlog=2**24)
-    server = await start(aiohttp_server, limits)
+async def test_client_that_says_goodbye_and_does_not_read(start: Start) -> None:
+    server = await start(message_size=LONG, backlog=2**24)
     assert server.runner
     connected = server.runner.server
     assert connected
@@ -190,11 +162,8 @@ async def test_client_that_says_goodbye_and_does_not_read(
     assert client.messages == []
 
 
-async def test_client_that_falls_behind_misses_nothing(
-    aiohttp_server: AiohttpServer,
-) -> None:
-    limits = Limits(message_size=LONG, backlog=2**24)
-    await start(aiohttp_server, limits)
+async def test_client_that_falls_behind_misses_nothing(start: Start) -> None:
+    await start(message_size=LONG, backlog=2**24)
 
     async with (
         create_socket_client(URL) as client1,
@@ -211,8 +180,8 @@ async def test_client_that_falls_behind_misses_nothing(
     assert client2.messages == client1.messages
 
 
-async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server)
+async def test_ping_gets_one_pong(start: Start) -> None:
+    await start()
 
     async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         client = await session.ws_connect(URL, autoping=False)
@@ -224,8 +193,8 @@ async def test_ping_gets_one_pong(aiohttp_server: AiohttpServer) -> None:
     assert frames[0].data == b"HI"
 
 
-async def test_pings_without_reading_the_pongs(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server, Limits(backlog=2**16))
+async def test_pings_without_reading_the_pongs(start: Start) -> None:
+    await start(backlog=2**16)
 
     async with (
         create_socket_client(URL) as client,
@@ -244,8 +213,8 @@ async def test_pings_without_reading_the_pongs(aiohttp_server: AiohttpServer) ->
     assert client.messages == [echo("HI")]
 
 
-async def test_others_have_their_turn_in_a_flood(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server)
+async def test_others_have_their_turn_in_a_flood(start: Start) -> None:
+    await start()
 
     async with (
         create_socket_client(URL) as client,
@@ -263,12 +232,9 @@ async def test_others_have_their_turn_in_a_flood(aiohttp_server: AiohttpServer) 
     assert flooding_client.messages == client.messages
 
 
-async def test_nothing_comes_after_leaving_a_group(
-    aiohttp_server: AiohttpServer,
-) -> None:
+async def test_nothing_comes_after_leaving_a_group(start: Start) -> None:
     """Client 1 sends; three members leave while a slow one has stopped reading."""
-    limits = Limits(message_size=LONG, backlog=2**24)
-    await start(aiohttp_server, limits)
+    await start(message_size=LONG, backlog=2**24)
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -303,11 +269,9 @@ async def test_nothing_comes_after_leaving_a_group(
         assert client.messages == [*client1.messages[:heard], left]
 
 
-async def test_leaving_in_the_middle_of_a_broadcast(
-    aiohttp_server: AiohttpServer,
-) -> None:
+async def test_leaving_in_the_middle_of_a_broadcast(start: Start) -> None:
     """Client 1 sends while three members leave; nothing follows their GROUP_LEFT."""
-    await start(aiohttp_server)
+    await start()
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -328,11 +292,9 @@ async def test_leaving_in_the_middle_of_a_broadcast(
                 assert client.messages[-1] == group_left(group_id)
 
 
-async def test_client_that_answers_no_ping_is_cut_off(
-    aiohttp_server: AiohttpServer,
-) -> None:
+async def test_client_that_answers_no_ping_is_cut_off(start: Start) -> None:
     heartbeat = 0.5
-    await start(aiohttp_server, Limits(heartbeat=heartbeat))
+    await start(heartbeat=heartbeat)
 
     async with (
         create_socket_client(URL) as client,
@@ -354,8 +316,8 @@ async def test_client_that_answers_no_ping_is_cut_off(
     assert client.messages == [unavailable(group_id), echo("HI")]
 
 
-async def test_message_too_large(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server, Limits(clients=2, message_size=1_000))
+async def test_message_too_large(start: Start) -> None:
+    await start(clients=2, message_size=1_000)
     largest_text = "x" * (999 - len('{"type": "ECHO", "value": ""}'))
 
     async with create_socket_client(URL) as client:
@@ -373,10 +335,8 @@ async def test_message_too_large(aiohttp_server: AiohttpServer) -> None:
     assert client.messages == [echo("HI")]
 
 
-async def test_reply_is_not_longer_than_its_request(
-    aiohttp_server: AiohttpServer,
-) -> None:
-    await start(aiohttp_server)
+async def test_reply_is_not_longer_than_its_request(start: Start) -> None:
+    await start()
     request = '{"type": "ECHO", "value": "Übung 🎉"}'
 
     async with utils.create_socket_client(URL) as client:
@@ -385,8 +345,8 @@ async def test_reply_is_not_longer_than_its_request(
     assert client.messages == [request]
 
 
-async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server, Limits(clients=2))
+async def test_one_client_too_many(start: Start) -> None:
+    await start(clients=2)
 
     async with create_socket_client(URL) as client1:
         for _ in range(2):
@@ -404,9 +364,9 @@ async def test_one_client_too_many(aiohttp_server: AiohttpServer) -> None:
     assert client1.messages == [echo("two of us")] * 2
 
 
-async def test_many_clients_at_once(aiohttp_server: AiohttpServer) -> None:
+async def test_many_clients_at_once(start: Start) -> None:
     """Fifty clients connect at the same time; there is room for ten."""
-    await start(aiohttp_server, Limits(clients=10))
+    await start(clients=10)
 
     async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         connecting = [session.ws_connect(URL) for _ in range(50)]
@@ -436,11 +396,9 @@ async def receive_all(connection: socket.socket) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgr"])
-async def test_handshake_without_end(
-    aiohttp_server: AiohttpServer, sent: bytes
-) -> None:
-    await start(aiohttp_server, Limits(heartbeat=0.1))
+@pytest.mark.parametrize("sent", [b"", HANDSHAKE[:60]])
+async def test_handshake_without_end(start: Start, sent: bytes) -> None:
+    await start(heartbeat=0.1)
 
     async with create_socket_client(URL) as client:
         async with connect() as bad_client:
@@ -454,10 +412,8 @@ async def test_handshake_without_end(
 
 
 @pytest.mark.parametrize("size", [0, 60, len(HANDSHAKE)])
-async def test_clients_that_reset_in_their_handshake(
-    aiohttp_server: AiohttpServer, size: int
-) -> None:
-    await start(aiohttp_server, Limits(clients=2))
+async def test_clients_that_reset_in_their_handshake(start: Start, size: int) -> None:
+    await start(clients=2)
 
     async with create_socket_client(URL) as client1:
         for _ in range(5):
@@ -473,10 +429,8 @@ async def test_clients_that_reset_in_their_handshake(
 @pytest.mark.parametrize(
     "handshake", MALFORMED_HANDSHAKES.values(), ids=MALFORMED_HANDSHAKES
 )
-async def test_malformed_handshake(
-    aiohttp_server: AiohttpServer, handshake: bytes
-) -> None:
-    await start(aiohttp_server)
+async def test_malformed_handshake(start: Start, handshake: bytes) -> None:
+    await start()
 
     async with connect() as bad_client:
         bad_client.send(handshake)
@@ -499,8 +453,8 @@ def test_errors_of_ours_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()  # or no_server_errors would object
 
 
-async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server, Limits(groups=2))
+async def test_groups_without_end(start: Start) -> None:
+    await start(groups=2)
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
@@ -528,8 +482,8 @@ async def test_groups_without_end(aiohttp_server: AiohttpServer) -> None:
     assert client2.messages == [unavailable("C"), *client1.messages]
 
 
-async def test_name_too_long(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server, Limits(name_length=5))
+async def test_name_too_long(start: Start) -> None:
+    await start(name_length=5)
 
     async with create_socket_client(URL) as client:
         for _ in range(2):
@@ -539,9 +493,9 @@ async def test_name_too_long(aiohttp_server: AiohttpServer) -> None:
     assert client.messages == [unavailable("Cafe\u0301🎉")] * 2
 
 
-async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
+async def test_default_limits(start: Start) -> None:
     limits = Limits()
-    await start(aiohttp_server, limits)
+    await start()
     largest_text = "x" * (16 * 1024 - 1 - len('{"type": "ECHO", "value": ""}'))
 
     async with create_socket_client(URL) as client:
@@ -562,10 +516,9 @@ async def test_default_limits(aiohttp_server: AiohttpServer) -> None:
     assert 10 < limits.heartbeat < 60
 
 
-async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
+async def test_server_stops(start: Start) -> None:
     """Fifty clients are connected, five of them do not read; the others are told."""
-    limits = Limits(message_size=LONG, backlog=2**24)
-    server = await start(aiohttp_server, limits)
+    server = await start(message_size=LONG, backlog=2**24)
     async with AsyncExitStack() as stack:
         connecting = [create_socket_client(URL) for _ in range(50)]
         clients = [await stack.enter_async_context(client) for client in connecting]
@@ -587,8 +540,8 @@ async def test_server_stops(aiohttp_server: AiohttpServer) -> None:
     assert [client.messages for client in clients[5:]] == [[echo("HI")] * 5] * 45
 
 
-async def test_messages_are_not_compressed(aiohttp_server: AiohttpServer) -> None:
-    await start(aiohttp_server)
+async def test_messages_are_not_compressed(start: Start) -> None:
+    await start()
 
     async with asyncio.timeout(2 * TIMEOUT), ClientSession() as session:
         client = await session.ws_connect(URL, compress=15)
@@ -602,9 +555,8 @@ async def run_program(
     """Run the server as a program, with soft and hard limits of open files."""
     resource = pytest.importorskip("resource")
     process = await asyncio.create_subprocess_exec(
-        *[sys.executable, "-u", "-m", f"{Path(__file__).parent.name}.server"],
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, "PORT": str(PORT)},
+        *[sys.executable, "-u", "-m", create_websocket_server.__module__],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PORT": str(PORT)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)),

@@ -1,14 +1,18 @@
-"""What the test files share: a guard against errors of the server, virtual time."""
+"""What the test files share: a guard, virtual time, the server's options."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
 
 import looptime
 import pytest
 
+from .connection import Limits
 from .utils import TIMEOUT
 
+Options = dict[str, Any]  # of create_websocket_server()
 pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
 
 
@@ -43,3 +47,21 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
                 )
     if problems:
         pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once
+
+
+@pytest.fixture
+def make_limits() -> Callable[..., Limits]:
+    """Return a function that makes limits, for tests that are not about time."""
+    return partial(Limits, per=0, grace=0)
+
+
+@pytest.fixture
+def unlimited(make_limits: Callable[..., Limits]) -> Options:
+    """Return the options of a server that takes all that a test sends."""
+    return {"limits": make_limits(message_size=2**20, name_length=2**20)}
+
+
+@pytest.fixture
+def new_peers(unlimited: Options) -> Callable[[], list[Options]]:
+    """Return a function that returns the options of servers with common groups: one."""
+    return lambda: [unlimited]

@@ -1,5 +1,6 @@
 """What the tests say to the server, and what they expect to hear."""
 
+import asyncio
 import json
 from functools import partial
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
@@ -20,10 +21,17 @@ TEXTS = [
     "y" * 65_536,  # and longer still from 65,536 bytes on
     "last",
 ]
+# The system buffers some 4 MB for a client that does not read; these are 10 MB.
+LONG_TEXTS = [f"{number} {'x' * 100_000}" for number in range(100)]
+LONG = 2**20  # bytes; larger than each of them
 
 
 def echo(text: str = "HI") -> dict[str, object]:
     return {"type": "ECHO", "value": text}
+
+
+def to_all(text: str = "HI") -> dict[str, object]:
+    return {"type": "ECHO_TO_ALL", "value": text}
 
 
 def create(name: str) -> dict[str, object]:
@@ -130,3 +138,24 @@ def cut_off(client: ClientWebSocketResponse) -> None:
     fileno = client.get_extra_info("socket").fileno()
     with fromfd(fileno, AF_INET, SOCK_STREAM) as connection:
         connection.shutdown(SHUT_RDWR)
+
+
+def transport_of(client: ClientWebSocketResponse) -> asyncio.Transport | None:
+    """Return a client's transport, to pause it; aiohttp has no public name for it."""
+    return client._conn and client._conn.transport
+
+
+def stop_reading(client: ClientWebSocketResponse) -> None:
+    """Stop reading, like a program that hangs.
+
+    The client does not answer pings either, like a computer that is suspended.
+    """
+    transport = transport_of(client)
+    assert transport is not None
+    transport.pause_reading()
+
+
+def resume_reading(client: ClientWebSocketResponse) -> None:
+    """Read again, also what has come in the meantime, if still connected."""
+    if transport := transport_of(client):
+        transport.resume_reading()

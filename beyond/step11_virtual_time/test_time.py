@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .connection import DEFAULT_LIMITS
-from .server import create_websocket_server
+from .server import PATH, create_websocket_server
 from .talk import (
     create_group,
     create_socket_client,
@@ -33,7 +33,7 @@ from .utils import SocketState, TestWebSocket, compute_port, start_server
 
 Go = Callable[[TestWebSocket], Awaitable[None]]
 PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}"
+URL = f"ws://127.0.0.1:{PORT}{PATH}"
 MINUTE, HOUR = 60, 3600  # seconds
 
 

@@ -25,6 +25,7 @@ from .connection import (
 from .groups import Groups
 from .protocol import encode, parse
 
+PATH = "/"  # of the WebSocket
 logger = logging.getLogger(__name__)
 
 
@@ -153,7 +154,7 @@ def create_websocket_server(
     limits: Limits = DEFAULT_LIMITS,
     broker: Broker | None = None,
 ) -> None:
-    """Make `app` accept WebSocket connections at `/`, within `limits`.
+    """Make `app` accept WebSocket connections at `PATH`, within `limits`.
 
     The app is the caller's: the real one in production, a bare one in tests.
     Clients of all apps with the same `broker` can talk to each other.
@@ -161,7 +162,7 @@ def create_websocket_server(
     """
     server = Server(limits, broker or MemoryBroker())
     app.cleanup_ctx.append(server.run_broker)
-    app.router.add_get("/", server.handle_connection)
+    app.router.add_get(PATH, server.handle_connection)
     app.on_shutdown.append(lambda _: close(server.clients))
     server_logger.addFilter(is_fault_of_ours)
 

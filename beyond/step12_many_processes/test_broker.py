@@ -17,8 +17,10 @@ from .conftest import BrokerFactory
 from .connection import Limits
 from .groups import Groups
 from .processes import start_broker
-from .server import create_websocket_server
+from .server import PATH, create_websocket_server
 from .talk import (
+    LONG,
+    LONG_TEXTS,
     TEXTS,
     create,
     create_group,
@@ -31,15 +33,17 @@ from .talk import (
     join_group,
     leave,
     message,
+    resume_reading,
     send,
+    stop_reading,
+    to_all,
     unavailable,
 )
-from .test_limits import LONG, LONG_TEXTS, resume_reading, stop_reading, to_all
 from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}"
+URL = f"ws://127.0.0.1:{PORT}{PATH}"
 LIMITS = Limits(groups=1000, message_size=2**20, name_length=2**20, per=0, grace=0)
 BAD_IDS = ["", "*", ">", "a.b", "x" * 42, "*" * 43, "x" * 43 + "\n", "x " * 21 + "x"]
 
@@ -52,7 +56,7 @@ async def start(
         app = web.Application()
         create_websocket_server(app, limits, broker)
         server = await start_server(aiohttp_server, app, port)
-    return str(server.make_url("/"))
+    return str(server.make_url(PATH))
 
 
 @pytest.fixture

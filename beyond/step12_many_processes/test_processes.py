@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
 import pytest
 
+from . import cluster
 from .processes import START, Process, start_broker, start_process
 from .talk import (
     create,
@@ -262,37 +263,37 @@ async def test_ctrl_c_while_the_broker_reads_nothing() -> None:
 @contextmanager
 def start_cluster(port: int) -> Iterator[Process]:
     """Start a cluster from this port on; end it at the end of the block."""
-    cluster = Process(
+    process = Process(
         r"Running on http://127\.0\.0\.1:(\d+)",
-        *(sys.executable, "-m", f"{__package__}.cluster"),
+        *(sys.executable, "-m", cluster.__name__),
         PYTHONPATH=os.pathsep.join(sys.path),
         PORT=str(port),
     )
-    with cluster:
+    with process:
         try:
-            yield cluster
+            yield process
         finally:
-            if cluster.process.poll() is None:
-                cluster.send_signal(signal.SIGTERM)
-                cluster.wait(START)
+            if process.process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(START)
 
 
-def find_children(cluster: Process) -> dict[int, str]:
+def find_children(parent: Process) -> dict[int, str]:
     """Return the processes of a cluster, with their commands."""
     command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     processes = [line.split(maxsplit=2) for line in listed.splitlines()]
-    parent = str(cluster.process.pid)
-    return {int(pid): args for pid, ppid, args in processes if ppid == parent}
+    pid = str(parent.process.pid)
+    return {int(child): args for child, ppid, args in processes if ppid == pid}
 
 
 @pytest.mark.parametrize("dies", [".server", "nats-server"], ids=["server", "broker"])
 def test_cluster_ends_with_a_process_that_dies(dies: str) -> None:
-    with start_cluster(0) as cluster:
-        assert cluster.port
-        children = find_children(cluster)
+    with start_cluster(0) as process:
+        assert process.port
+        children = find_children(process)
         os.kill(min(pid for pid in children if dies in children[pid]), signal.SIGKILL)
-        code, output = cluster.wait(START)
+        code, output = process.wait(START)
 
     name = "the broker" if dies == "nats-server" else "server 1"
     assert code == 1
@@ -303,11 +304,11 @@ def test_cluster_ends_with_a_process_that_dies(dies: str) -> None:
 
 
 def test_ctrl_c_ends_a_cluster() -> None:
-    with start_cluster(0) as cluster:
-        assert cluster.port
-        children = find_children(cluster)
-        cluster.send_signal(signal.SIGINT)
-        code, _ = cluster.wait(START)
+    with start_cluster(0) as process:
+        assert process.port
+        children = find_children(process)
+        process.send_signal(signal.SIGINT)
+        code, _ = process.wait(START)
 
     assert code == 0
     for pid in children:
@@ -318,8 +319,8 @@ def test_ctrl_c_ends_a_cluster() -> None:
 def test_cluster_on_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with start_cluster(port) as cluster:
-            code, output = cluster.wait(START)
+        with start_cluster(port) as process:
+            code, output = process.wait(START)
 
     problem = f"Cannot use port {port}: begin at another with PORT=9000\n"
     assert (code, output) == (1, problem)

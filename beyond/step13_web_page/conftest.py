@@ -1,17 +1,21 @@
-"""What the test files share: a guard against errors, virtual time, and brokers."""
+"""What the test files share: a guard, virtual time, the server's options, brokers."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
 
 import looptime
 import pytest
 
 from .broker import Broker, MemoryBroker, NatsBroker
+from .connection import Limits
 from .processes import start_broker
 from .utils import TIMEOUT
 
 BrokerFactory = Callable[[], Broker]
+Options = dict[str, Any]  # of create_websocket_server()
 pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
 
 
@@ -48,6 +52,18 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
         pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once
 
 
+@pytest.fixture
+def make_limits() -> Callable[..., Limits]:
+    """Return a function that makes limits, for tests that are not about time."""
+    return partial(Limits, per=0, grace=0)
+
+
+@pytest.fixture
+def unlimited(make_limits: Callable[..., Limits]) -> Options:
+    """Return the options of a server that takes all that a test sends."""
+    return {"limits": make_limits(message_size=2**20, name_length=2**20)}
+
+
 @pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
     """Start one NATS broker for all tests, and return its address."""
@@ -58,8 +74,24 @@ def nats_url() -> Iterator[str]:
 @pytest.fixture(params=["memory", "nats"])
 def new_broker(request: pytest.FixtureRequest) -> BrokerFactory:
     """Return a function that makes brokers, all connected to each other."""
-    if request.param == "nats":
+    return connect_to(request.param, request)
+
+
+def connect_to(kind: str, request: pytest.FixtureRequest) -> BrokerFactory:
+    """Return a function that makes brokers of a kind, all connected to each other."""
+    if kind == "nats":
         url = request.getfixturevalue("nats_url")
         return lambda: NatsBroker(url)
     peers: list[MemoryBroker] = []
     return lambda: MemoryBroker(peers)
+
+
+@pytest.fixture(params=["one server", "memory", "nats"])
+def new_peers(
+    request: pytest.FixtureRequest, unlimited: Options
+) -> Callable[[], list[Options]]:
+    """Return a function that returns the options of servers with common groups."""
+    if request.param == "one server":
+        return lambda: [unlimited]
+    new_broker = connect_to(request.param, request)
+    return lambda: [{**unlimited, "broker": new_broker()} for _ in "12"]

@@ -1,6 +1,6 @@
 """The page's files, and the check of who may connect."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from aiohttp import web
@@ -22,13 +22,8 @@ HEADERS = {
 }
 
 
-def add_routes(
-    app: web.Application,
-    handle_connection: Callable[[web.Request], Awaitable[web.StreamResponse]],
-) -> None:
-    """Serve the page at `/`, and WebSocket connections at `/ws`."""
-    # Without `allow_head=False`, a HEAD request would be upgraded.
-    app.router.add_get("/ws", handle_connection, allow_head=False)
+def add_routes(app: web.Application) -> None:
+    """Serve the page at `/`."""
     for path in FILES:
         app.router.add_get(path, serve_file)
 

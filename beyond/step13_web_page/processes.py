@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Timer
 from types import TracebackType
 
+from . import server
+
 START = 10  # seconds until a process must be ready
 STOP = 2  # seconds until it must have ended
 
@@ -36,7 +38,7 @@ class Process:
     @property
     def url(self) -> str:
         """The address of its WebSocket server."""
-        return f"ws://127.0.0.1:{self.port}/ws"
+        return f"ws://127.0.0.1:{self.port}{server.PATH}"
 
     @cached_property
     def port(self) -> int:
@@ -112,10 +114,10 @@ def start_broker(port: int = -1) -> Process:
 
 
 def start_process(url: str) -> Process:
-    """Start this folder's server as a process, on a free port."""
+    """Start the server as a process, on a free port."""
     return Process(
         r"Running on http://127\.0\.0\.1:(\d+)",
-        *(sys.executable, "-u", "-m", f"{__package__}.server"),
+        *(sys.executable, "-u", "-m", server.__name__),
         PYTHONPATH=os.pathsep.join(sys.path),
         NATS_URL=url,
         PORT="0",

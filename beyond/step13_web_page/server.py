@@ -26,6 +26,7 @@ from .groups import Groups
 from .page import add_routes, check_handshake
 from .protocol import encode, parse
 
+PATH = "/ws"  # of the WebSocket
 logger = logging.getLogger(__name__)
 
 
@@ -159,7 +160,7 @@ def create_websocket_server(
     broker: Broker | None = None,
     origins: Collection[str] = (),
 ) -> None:
-    """Make `app` serve the page at `/`, and accept WebSocket connections at `/ws`.
+    """Make `app` serve the page at `/`, and accept WebSocket connections at `PATH`.
 
     The app is the caller's: the real one in production, a bare one in tests.
     Clients of all apps with the same `broker` can talk to each other.
@@ -169,7 +170,9 @@ def create_websocket_server(
     """
     server = Server(limits, broker or MemoryBroker(), origins)
     app.cleanup_ctx.append(server.run_broker)
-    add_routes(app, server.handle_connection)
+    # Without `allow_head=False`, a HEAD request would be upgraded.
+    app.router.add_get(PATH, server.handle_connection, allow_head=False)
+    add_routes(app)
     app.on_shutdown.append(lambda _: close(server.clients))
     server_logger.addFilter(is_fault_of_ours)
 

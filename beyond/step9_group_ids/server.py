@@ -9,6 +9,8 @@ from aiohttp import WSMsgType, web
 from .groups import Groups
 from .protocol import encode, parse
 
+PATH = "/"  # of the WebSocket
+
 
 async def send(
     clients: Iterable[web.WebSocketResponse], kind: str, value: object
@@ -89,13 +91,13 @@ class Server:
 
 
 def create_websocket_server(app: web.Application) -> None:
-    """Make `app` accept WebSocket connections at `/`.
+    """Make `app` accept WebSocket connections at `PATH`.
 
     The app is the caller's: the real one in production, a bare one in tests.
     The article's `createWebSocketServer`.
     """
     server = Server()
-    app.router.add_get("/", server.handle_connection)
+    app.router.add_get(PATH, server.handle_connection)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ def echo(text: str = "HI") -> dict[str, object]:
     return {"type": "ECHO", "value": text}
 
 
+def to_all(text: str = "HI") -> dict[str, object]:
+    return {"type": "ECHO_TO_ALL", "value": text}
+
+
 def create(name: str) -> dict[str, object]:
     return {"type": "CREATE_GROUP", "value": name}
 

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from itertools import product
 from typing import Any, NamedTuple
@@ -23,8 +23,9 @@ from aiohttp.typedefs import StrOrURL
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
+from .conftest import Options
 from .model import Model
-from .server import create_websocket_server
+from .server import PATH, create_websocket_server
 from .talk import (
     INVALID_MESSAGES,
     create,
@@ -136,6 +137,7 @@ JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
 
 Lines = list[tuple[int, Deed]]  # which client does what, in order
 Stretches = Sequence[Lines]  # one by one, at once, one by one
+NewPeers = Callable[[], list[Options]]  # of servers with common groups
 
 
 def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
@@ -157,11 +159,11 @@ def show(said: object) -> str:
 
 
 class Conversation:
-    """A conversation of clients with a server and with the model."""
+    """A conversation of clients with one or more servers and with the model."""
 
-    def __init__(self, url: StrOrURL) -> None:
-        """Talk to the server at `url`, and keep a script."""
-        self.url = url
+    def __init__(self, *urls: StrOrURL) -> None:
+        """Talk to the servers at `urls`, which have common groups; keep a script."""
+        self.urls = urls
         self.model = Model()
         self.ids: dict[str, str] = {}  # of the server, by the model's names
         self.heard: dict[int, list[Any]] = defaultdict(list)
@@ -174,6 +176,8 @@ class Conversation:
         for n, deed in lines:
             if n not in self.clients:
                 await self.connect(n)
+            elif deed in COMING_AND_GOING and len(self.urls) > 1:
+                pass  # its groups would end a moment later for the other servers
             elif deed.kind == "leaves":
                 await self.leave(n)
             elif deed.kind == "vanishes":
@@ -182,6 +186,8 @@ class Conversation:
             if deed not in COMING_AND_GOING:
                 await self.send(n, self.plan(n, deed, [*self.model.names]))
                 await self.clients[n].settle()
+                if len(self.urls) > 1:  # the pong says nothing about other servers
+                    await self.wait_for_all()
                 self.learn_ids()
 
     async def connect(self, n: int) -> None:
@@ -189,7 +195,7 @@ class Conversation:
         self.script.append(f"client {n}: comes")
         self.model.connect(n)
         self.exits[n] = AsyncExitStack()
-        connecting = create_socket_client(self.url)
+        connecting = create_socket_client(self.urls[n % len(self.urls)])
         self.clients[n] = await self.exits[n].enter_async_context(connecting)
         self.clients[n].number = n
         self.heard[n] += self.clients[n].messages
@@ -289,6 +295,11 @@ class Conversation:
             if n in vanishing or self.model.allows(n, heard, model):
                 self.model.heard[n][before:] = heard
 
+    async def wait_for_all(self) -> None:
+        """Wait until all clients have heard as many messages as they should."""
+        for n, client in self.clients.items():
+            await client.wait_for_message_count(len(self.model.heard[n]))
+
     async def hold(self, before: Lines, at_once: Lines, after: Lines) -> None:
         """Hold a whole conversation; in the end, all clients leave."""
         await self.one_by_one(before)
@@ -318,20 +329,23 @@ class Conversation:
         ]
 
 
-async def find_fault(stretches: Stretches, timeout: float) -> str:
-    """Hold a conversation with a fresh server; return a report of what goes wrong.
+async def find_fault(stretches: Stretches, timeout: float, peers: list[Options]) -> str:
+    """Hold a conversation with fresh servers; return a report of what goes wrong.
 
     The report is empty if nothing does, within `timeout` seconds.
     """
-    app = web.Application()
-    create_websocket_server(app)
-    server = TestServer(app)
+    servers = []
     log = io.StringIO()
     logger = logging.Logger("server", logging.ERROR)
     logger.addHandler(logging.StreamHandler(log))
-    await server.start_server(shutdown_timeout=0.05, logger=logger)
-    server.handler.handler_cancellation = False  # as in production
-    conversation = Conversation(server.make_url("/"))
+    for options in peers:
+        app = web.Application()
+        create_websocket_server(app, **options)
+        server = TestServer(app)
+        await server.start_server(shutdown_timeout=0.05, logger=logger)
+        server.handler.handler_cancellation = False  # as in production
+        servers.append(server)
+    conversation = Conversation(*[server.make_url(PATH) for server in servers])
     problems = []
     try:
         end = "the end of the conversation"
@@ -340,20 +354,21 @@ async def find_fault(stretches: Stretches, timeout: float) -> str:
         problems = [str(error).splitlines()[0]]
     finally:
         await conversation.end()
-        await server.close()
+        for server in servers:
+            await server.close()
     problems += [*conversation.report(), *log.getvalue().splitlines()]
     title = "A conversation that goes wrong (each line waits for the one before):"
     return "\n".join([title, *conversation.script, "", *problems]) if problems else ""
 
 
-async def find_shortest_fault(stretches: Stretches) -> str:
+async def find_shortest_fault(stretches: Stretches, new_peers: NewPeers) -> str:
     """Return the report of the shortest conversation that goes wrong, if it does.
 
     Leaves out lines, many at a time and then fewer, while the rest still goes wrong,
     for at most 5 seconds. This takes some forty attempts; Hypothesis, which does not
     know about lines, would take over a thousand.
     """
-    fault = await find_fault(stretches, timeout=3)
+    fault = await find_fault(stretches, 3, new_peers())
     deadline = time.monotonic() + 5
     for part, size in product((2, 1, 0), (32, 16, 8, 4, 2, 1, 1)):
         for end in range(len(stretches[part]), 0, -size):
@@ -362,12 +377,12 @@ async def find_shortest_fault(stretches: Stretches) -> str:
             shorter = [*stretches]
             shorter[part] = stretches[part][: max(0, end - size)]
             shorter[part] += stretches[part][end:]
-            if found := await find_fault(shorter, timeout=0.5):
+            if found := await find_fault(shorter, 0.5, new_peers()):
                 fault, stretches = found, shorter
     return fault
 
 
-def check(*stretches: st.SearchStrategy[Lines]) -> None:
+def check(new_peers: NewPeers, *stretches: st.SearchStrategy[Lines]) -> None:
     """Fail with a conversation that goes wrong, if Hypothesis finds one.
 
     Each conversation has its own event loop, so this runs in a thread.
@@ -384,7 +399,7 @@ def check(*stretches: st.SearchStrategy[Lines]) -> None:
     @given(st.tuples(*stretches))
     def hold_ten(stretches: Stretches) -> None:
         nonlocal fault
-        fault = fault or asyncio.run(find_shortest_fault(stretches))
+        fault = fault or asyncio.run(find_shortest_fault(stretches, new_peers))
         assert not fault
 
     for number in range(int(os.environ.get("CONVERSATIONS", "50")) // 10):
@@ -396,13 +411,14 @@ def check(*stretches: st.SearchStrategy[Lines]) -> None:
             raise pytest.fail.Exception(fault, pytrace=False) from None
 
 
-async def test_requests_one_by_one(no_server_errors: None) -> None:
+async def test_requests_one_by_one(no_server_errors: None, new_peers: NewPeers) -> None:
     deeds = COMING_AND_GOING + REQUESTS
-    await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
+    no_lines = st.just(Lines())
+    stretches = lines(deeds, 60), no_lines, lines(REQUESTS, 3)
+    await asyncio.to_thread(check, new_peers, *stretches)
 
 
-async def test_requests_at_once(no_server_errors: None) -> None:
+async def test_requests_at_once(no_server_errors: None, unlimited: Options) -> None:
     deeds = [Deed("vanishes")] * 15 + REQUESTS
-    await asyncio.to_thread(
-        check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
-    )
+    stretches = lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+    await asyncio.to_thread(check, lambda: [unlimited], *stretches)

@@ -11,7 +11,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .server import create_websocket_server
+from .conftest import Options
+from .server import PATH, create_websocket_server
 from .talk import (
     INVALID,
     INVALID_MESSAGES,
@@ -27,19 +28,22 @@ from .talk import (
     leave,
     message,
     send,
+    to_all,
     unavailable,
 )
 from .utils import TIMEOUT, bounded, compute_port, start_server
 
 PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}"
+URL = f"ws://127.0.0.1:{PORT}{PATH}"
 
 
 @pytest.fixture(autouse=True)
-async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
+async def server(
+    no_server_errors: None, aiohttp_server: AiohttpServer, unlimited: Options
+) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
-    create_websocket_server(app)
+    create_websocket_server(app, **unlimited)
     return await start_server(aiohttp_server, app, PORT)
 
 
@@ -141,7 +145,7 @@ async def test_client_comes_while_a_broadcast_waits(
         await join_group(client2, group_id)
         request, heard = message(group_id), group_message(group_id)
         if audience == "all":
-            request, heard = {"type": "ECHO_TO_ALL", "value": "HI"}, echo()
+            request, heard = to_all(), echo()
 
         # From now on each send has to wait, as if the client's buffers were full.
         monkeypatch.setattr(web.WebSocketResponse, "send_str", slow_send_str)
@@ -223,15 +227,15 @@ async def test_unknown_group_is_unavailable(group_id: str) -> None:
 
 
 async def test_group_ids_are_distinct_and_hard_to_guess(
-    aiohttp_server: AiohttpServer,
+    aiohttp_server: AiohttpServer, unlimited: Options
 ) -> None:
     other_app = web.Application()
-    create_websocket_server(other_app)
+    create_websocket_server(other_app, **unlimited)
     other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
         create_socket_client(URL) as client1,
         create_socket_client(URL) as client2,
-        create_socket_client(other_server.make_url("/")) as client3,
+        create_socket_client(other_server.make_url(PATH)) as client3,
     ):
         clients = [client1, client2, client3] * 20
         names = ["A", "A", "B", "", "x" * 126, " <Å> "] * 10
@@ -428,12 +432,12 @@ async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
     other_server = await start_server(aiohttp_server, other_app, 0)
     async with (
         create_socket_client(URL) as client1,
-        create_socket_client(other_server.make_url("/")) as client2,
+        create_socket_client(other_server.make_url(PATH)) as client2,
     ):
         group_id = await create_group(client1)
         await send(client2, join(group_id))
         await send(client1, message(group_id))
-        await send(client2, {"type": "ECHO_TO_ALL", "value": "HO"})
+        await send(client2, to_all("HO"))
 
     assert client1.messages == [group_message(group_id)]
     assert client2.messages == [unavailable(group_id), echo("HO")]

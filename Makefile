@@ -20,9 +20,15 @@ $(if $(color),FORCE,.NOTPARALLEL):
 help:
 	@sed -n 's/^## /make /p' Makefile
 ## step1, step2 ...: run the tests of one step (ARGS="-k echo -x": pytest's options)
+##        on a server of yours: make step6 SERVER=my_chat.server
 beyond/step%: step% ;
 step%: ready-%
-	@$(venv)/bin/python -m pytest -o verbosity_test_cases=1 --no-header $(folder) $(ARGS)
+	@$(pytest) -o verbosity_test_cases=1 --no-header $(ARGS)
+# From step 10 on, the tests of the steps before it run on its server, too, from step 9 on.
+earlier = $(if $(filter beyond/step1%,$(folder)),$(shell \
+	printf '%s\n' beyond/step9_* beyond/step1?_* | sed '/^$(subst /,\/,$(folder))$$/,$$d'))
+pytest = PYTHONPATH=beyond:$$PYTHONPATH $(venv)/bin/python -m pytest $(folder) $(earlier) \
+	$(if $(earlier)$(SERVER),--noconftest -p conformance $(SERVER:%=--server=%))
 
 ## test: run the tests of the article's six steps at the same time
 test: ready-1
@@ -34,8 +40,7 @@ beyond: $(BEYOND:beyond/step%=ready-%)
 together = [ -t 1 ] && color=yes || color=no; $(MAKE) --no-print-directory --keep-going --jobs $(sync) color=$$color
 sync = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 report-%:
-	@report=$$($(venv)/bin/python -m pytest --quiet --color=$(color) -p no:cacheprovider $(folder) \
-		$(ARGS) 2>&1); end=$$?; printf '== %s\n%s\n' $(folder) "$$report"; [ $$end -eq 0 ] || [ $$end -eq 5 ]
+	@report=$$($(pytest) --quiet --color=$(color) -p no:cacheprovider $(ARGS) 2>&1); end=$$?; printf '== %s\n%s\n' $(folder) "$$report"; [ $$end -eq 0 ] || [ $$end -eq 5 ]
 
 ## diff2, diff3 ...: show what a step changed against the one before
 diff%:
@@ -43,7 +48,7 @@ diff%:
 	[ "$$old" ] || { echo "There is no step before step $* to compare it with."; exit; }; \
 	if [ -t 1 ]; then color=always; pager=$$(git var GIT_PAGER); else color=never; pager=cat; fi; \
 	printf '*/%s.py\n' server utils test_server | \
-	git --no-pager diff --no-index --no-renames --color=$$color -O/dev/stdin $$old $(folder) | \
+	git --no-pager diff --no-index --no-renames --diff-filter=d --color=$$color -O/dev/stdin $$old $(folder) | \
 	awk '/diff --git/ { skip = /README.md|__pycache__/ } !skip' | LESS=$${LESS-FRX} sh -c "$$pager"
 
 ## serve1, serve2 ...: run the server of one step on localhost (PORT=9000: not on 8080)

@@ -5,6 +5,7 @@ place of the others', and so do its conftest.py, utils.py and messages.py. With
 `--server my_chat.server`, the tests run on that module, and the modules beside it.
 """
 
+import os
 import sys
 from collections import Counter
 from importlib import import_module
@@ -47,6 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
     paths = [Path(argument.partition("::")[0]) for argument in config.args]
     first, *_ = folders = [it if it.is_dir() else it.parent for it in paths]
     config.option.server = server = config.option.server or f"{first.name}.server"
+    if "://" in server:
+        os.environ["URL"], server = server, "relay"
+        config.pluginmanager.import_plugin(server)
     shared = {it.stem for it in first.glob("*.py") if not it.match("test_*")}
     package = "".join(server.rpartition(".")[:2])
     table: dict[str, str] = {}
@@ -54,6 +58,10 @@ def pytest_configure(config: pytest.Config) -> None:
         table |= {f"{folder.name}.{it}": f"{first.name}.{it}" for it in shared}
         table |= {f"{folder.name}.{room}": f"{package}{room}" for room in ROOMS}
         table[f"{folder.name}.server"] = server
+    try:
+        import_module(server)
+    except ImportError as error:
+        raise pytest.UsageError(f"cannot import {server}: {error}") from None
     places = Places(table)
     if too_late := sorted(places.table.keys() & sys.modules.keys()):
         raise pytest.UsageError(f"{too_late} already imported: use --noconftest")

@@ -15,7 +15,7 @@ start_broker = import_module(f"{step}.processes").start_broker
 DEFAULT_LIMITS = import_module(f"{step}.connection").DEFAULT_LIMITS
 Server = import_module(f"{step}.server").Server
 deliver = import_module(f"{step}.server").deliver
-talk = import_module(f"{step}.talk")
+messages = import_module(f"{step}.messages")
 utils = import_module(f"{step}.utils")
 
 
@@ -69,17 +69,17 @@ async def test_only_a_witness_notices_messages_to_outsiders(
     aiohttp_server: AiohttpServer, wrong: bool, has_witness: bool
 ) -> None:
     url1, url2 = await start_servers(aiohttp_server, wrong)
-    group_message = talk.group_message
+    group_message = messages.group_message
 
     for _ in range(5):
         async with (
-            talk.create_socket_client(url1) as client1,
-            talk.create_socket_client(url2) as witness,
-            talk.create_socket_client(url2) as silent_client,
+            messages.create_socket_client(url1) as client1,
+            messages.create_socket_client(url2) as witness,
+            messages.create_socket_client(url2) as silent_client,
         ):
-            group_id = await talk.create_group(client1)
-            await talk.join_group(witness, group_id)
-            await talk.send(client1, talk.message(group_id))
+            group_id = await messages.create_group(client1)
+            await messages.join_group(witness, group_id)
+            await messages.send(client1, messages.message(group_id))
             if has_witness:
                 await witness.wait_for_message(group_message(group_id))
 

@@ -49,7 +49,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def allow_open_files(clients: int) -> None:
+def raise_file_limit(clients: int) -> None:
     """Raise this process's limit of open files for `clients`; warn if that fails.
 
     Each connection is an open file, also during its handshake, and while it is being
@@ -68,7 +68,7 @@ def allow_open_files(clients: int) -> None:
                 print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
 
 
-def is_fault_of_ours(record: logging.LogRecord) -> bool:
+def is_server_fault(record: logging.LogRecord) -> bool:
     """Tell whether to log a record: not if a client does not speak HTTP."""
     error = record.exc_info and record.exc_info[1]
     return not isinstance(error, HttpProcessingError)

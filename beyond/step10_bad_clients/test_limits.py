@@ -22,8 +22,7 @@ from pytest_aiohttp import AiohttpServer
 
 from . import utils
 from .connection import Limits
-from .server import PATH, create_websocket_server
-from .talk import (
+from .messages import (
     LONG,
     LONG_TEXTS,
     create,
@@ -42,6 +41,7 @@ from .talk import (
     to_all,
     unavailable,
 )
+from .server import PATH, create_websocket_server
 from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")

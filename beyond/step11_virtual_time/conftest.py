@@ -13,7 +13,7 @@ from .connection import Limits
 from .utils import TIMEOUT
 
 Options = dict[str, Any]  # of create_websocket_server()
-pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
+pytest.register_assert_rewrite(f"{__package__}.messages")  # to explain its asserts
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
 @pytest.fixture
 def make_limits() -> Callable[..., Limits]:
     """Return a function that makes limits, for tests that are not about time."""
-    return partial(Limits, per=0, grace=0)
+    return partial(Limits, window=0, grace=0)
 
 
 @pytest.fixture

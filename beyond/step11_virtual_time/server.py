@@ -10,10 +10,10 @@ from .connection import (
     DEFAULT_LIMITS,
     Connection,
     Limits,
-    allow_open_files,
     close,
-    is_fault_of_ours,
+    is_server_fault,
     open_connection,
+    raise_file_limit,
     send,
 )
 from .groups import Groups
@@ -111,13 +111,13 @@ def create_websocket_server(
     server = Server(limits)
     app.router.add_get(PATH, server.handle_connection)
     app.on_shutdown.append(lambda _: close(server.clients))
-    server_logger.addFilter(is_fault_of_ours)
+    server_logger.addFilter(is_server_fault)
 
 
 if __name__ == "__main__":
     app = web.Application()
     limits = DEFAULT_LIMITS
-    allow_open_files(limits.clients)
+    raise_file_limit(limits.clients)
     create_websocket_server(app, limits)
     port = int(os.environ.get("PORT", "8080"))
     # A server that stops waits for its clients: by default, up to 2 x 60 seconds.

@@ -15,8 +15,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .connection import DEFAULT_LIMITS
-from .server import PATH, create_websocket_server
-from .talk import (
+from .messages import (
     create_group,
     create_socket_client,
     cut_off,
@@ -29,6 +28,7 @@ from .talk import (
     send,
     unavailable,
 )
+from .server import PATH, create_websocket_server
 from .utils import SocketState, TestWebSocket, compute_port, start_server
 
 Go = Callable[[TestWebSocket], Awaitable[None]]
@@ -123,8 +123,8 @@ async def test_client_may_go_on_after_a_while() -> None:
         for _ in range(3):
             for _ in range(DEFAULT_LIMITS.messages):
                 await client.send_json(echo())
-            await asyncio.sleep(DEFAULT_LIMITS.per)
-        pause = DEFAULT_LIMITS.per / DEFAULT_LIMITS.messages
+            await asyncio.sleep(DEFAULT_LIMITS.window)
+        pause = DEFAULT_LIMITS.window / DEFAULT_LIMITS.messages
         for _ in range(2 * DEFAULT_LIMITS.messages):
             await send(client, echo())
             await asyncio.sleep(1.01 * pause)

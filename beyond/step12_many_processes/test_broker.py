@@ -16,9 +16,7 @@ from .broker import Broker, Deliver, MemoryBroker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .connection import Limits
 from .groups import Groups
-from .processes import start_broker
-from .server import PATH, create_websocket_server
-from .talk import (
+from .messages import (
     LONG,
     LONG_TEXTS,
     TEXTS,
@@ -39,12 +37,14 @@ from .talk import (
     to_all,
     unavailable,
 )
+from .processes import start_broker
+from .server import PATH, create_websocket_server
 from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 PORT = compute_port()
 URL = f"ws://127.0.0.1:{PORT}{PATH}"
-LIMITS = Limits(groups=1000, message_size=2**20, name_length=2**20, per=0, grace=0)
+LIMITS = Limits(groups=1000, message_size=2**20, name_length=2**20, window=0, grace=0)
 BAD_IDS = ["", "*", ">", "a.b", "x" * 42, "*" * 43, "x" * 43 + "\n", "x " * 21 + "x"]
 
 

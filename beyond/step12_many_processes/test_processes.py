@@ -13,8 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 import pytest
 
 from . import cluster
-from .processes import START, Process, start_broker, start_process
-from .talk import (
+from .messages import (
     create,
     create_group,
     create_socket_client,
@@ -27,6 +26,7 @@ from .talk import (
     send,
     unavailable,
 )
+from .processes import START, Process, start_broker, start_process
 from .utils import TestWebSocket
 
 BROKER_SIGNALS = {

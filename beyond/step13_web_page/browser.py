@@ -17,7 +17,7 @@ from playwright.async_api import (
     expect,
 )
 
-from .talk import create_socket_client
+from .messages import create_socket_client
 from .utils import TestWebSocket, compute_port
 
 TIMEOUT = 5  # seconds

@@ -37,8 +37,8 @@ class Limits:
     behind for a moment, too. All clients together can fill `clients * backlog`.
     `heartbeat`: seconds of silence after which the server sends a ping; the client has
     half of that to answer. Many proxies end connections that are silent for 60 s.
-    `messages`: messages that a client may send in any `per` seconds. People type less;
-    a program that sends more slows down everybody else.
+    `messages`: messages that a client may send in any `window` seconds. People type
+    less; a program that sends more slows down everybody else.
     `grace`: seconds that a group stays after its last member's connection was lost. A
     page that reloads, or a phone that changes its network, comes back.
     """
@@ -50,14 +50,14 @@ class Limits:
     backlog: int = 1024 * 1024
     heartbeat: float = 30
     messages: int = 100
-    per: float = 10
+    window: float = 10
     grace: float = 30
 
 
 DEFAULT_LIMITS = Limits()
 
 
-def allow_open_files(clients: int) -> None:
+def raise_file_limit(clients: int) -> None:
     """Raise this process's limit of open files for `clients`; warn if that fails.
 
     Each connection is an open file, also during its handshake, and while it is being
@@ -76,7 +76,7 @@ def allow_open_files(clients: int) -> None:
                 print(f"{problem}: raise the limit (ulimit -n)", file=sys.stderr)
 
 
-def is_fault_of_ours(record: logging.LogRecord) -> bool:
+def is_server_fault(record: logging.LogRecord) -> bool:
     """Tell whether to log a record: not if a client does not speak HTTP."""
     error = record.exc_info and record.exc_info[1]
     return not isinstance(error, HttpProcessingError)
@@ -97,7 +97,7 @@ class Connection(web.WebSocketResponse):
             raise ConnectionResetError("the client has gone")
         self.transport = request.transport
         self.backlog = limits.backlog
-        self.per = limits.per
+        self.window = limits.window
         self.times = deque[float](maxlen=limits.messages + 1)  # of the last messages
         self.is_lost = True  # in the end, unless one side closes it properly
 
@@ -110,7 +110,8 @@ class Connection(web.WebSocketResponse):
         """Count a message; tell whether it is one too many in this time."""
         now = asyncio.get_running_loop().time()
         self.times.append(now)
-        return len(self.times) == self.times.maxlen and now - self.times[0] < self.per
+        is_full = len(self.times) == self.times.maxlen
+        return is_full and now - self.times[0] < self.window
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
         """Receive a message; after its close frame, a client does not come back."""

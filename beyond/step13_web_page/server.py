@@ -16,10 +16,10 @@ from .connection import (
     DEFAULT_LIMITS,
     Connection,
     Limits,
-    allow_open_files,
     close,
-    is_fault_of_ours,
+    is_server_fault,
     open_connection,
+    raise_file_limit,
     send,
 )
 from .groups import Groups
@@ -174,13 +174,13 @@ def create_websocket_server(
     app.router.add_get(PATH, server.handle_connection, allow_head=False)
     add_routes(app)
     app.on_shutdown.append(lambda _: close(server.clients))
-    server_logger.addFilter(is_fault_of_ours)
+    server_logger.addFilter(is_server_fault)
 
 
 if __name__ == "__main__":
     app = web.Application()
     limits = DEFAULT_LIMITS
-    allow_open_files(limits.clients)
+    raise_file_limit(limits.clients)
     url = os.environ.get("NATS_URL")
     origins = os.environ.get("ORIGINS", "").split()
     create_websocket_server(app, limits, NatsBroker(url) if url else None, origins)

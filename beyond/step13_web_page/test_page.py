@@ -107,7 +107,7 @@ async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestS
 async def start(aiohttp_server: AiohttpServer) -> TestServer:
     """Start a server with the page, without a rate limit."""
     app = web.Application()
-    create_websocket_server(app, Limits(per=0))
+    create_websocket_server(app, Limits(window=0))
     return await start_server(aiohttp_server, app, PORT)
 
 

@@ -62,7 +62,7 @@ NONSENSE: dict[str, str | bytes] = {
 }
 
 
-class Deed(NamedTuple):
+class Action(NamedTuple):
     """What a client does: it connects, disconnects, or sends a message."""
 
     kind: str
@@ -99,37 +99,37 @@ class Deed(NamedTuple):
         return text.encode() if self.form == "in a binary frame" else text
 
 
-# The deeds to choose from; the more often one is here, the more often it is chosen.
+# The actions to choose from; the more often one is here, the more often it is chosen.
 COMING_AND_GOING = [
-    *[Deed("comes")] * 50,
-    *[Deed("leaves")] * 35,
-    *[Deed("vanishes")] * 15,
+    *[Action("comes")] * 50,
+    *[Action("leaves")] * 35,
+    *[Action("vanishes")] * 15,
 ]
 REQUESTS = [
-    *[Deed("ECHO", text=text) for text in TEXTS] * 3,
-    *[Deed("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
-    *[Deed("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
-    *[Deed("CREATE_GROUP", group) for group in GROUPS] * 3,
-    *[Deed("JOIN_GROUP", group) for group in GROUPS] * 2,
-    *[Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 5,
-    *[Deed("MESSAGE_GROUP", group, "HI") for group in GROUPS],
-    *[Deed("MESSAGE_GROUP, a known one", group, "HO") for group in GROUPS] * 3,
-    *[Deed("MESSAGE_GROUP, its own", "A", text) for text in TEXTS] * 12,
+    *[Action("ECHO", text=text) for text in TEXTS] * 3,
+    *[Action("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
+    *[Action("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
+    *[Action("CREATE_GROUP", group) for group in GROUPS] * 3,
+    *[Action("JOIN_GROUP", group) for group in GROUPS] * 2,
+    *[Action("JOIN_GROUP, a known one", group) for group in GROUPS] * 5,
+    *[Action("MESSAGE_GROUP", group, "HI") for group in GROUPS],
+    *[Action("MESSAGE_GROUP, a known one", group, "HO") for group in GROUPS] * 3,
+    *[Action("MESSAGE_GROUP, its own", "A", text) for text in TEXTS] * 12,
 ]
-REQUESTS += [deed._replace(form="in a binary frame") for deed in REQUESTS[::15]]
-REQUESTS += [deed._replace(form="in another form") for deed in REQUESTS[::15]]
-REQUESTS += [*map(Deed, NONSENSE)] * 3
-RACES = [Deed("CREATE_GROUP, as all others do at once", group) for group in GROUPS]
-JOINS = [Deed("JOIN_GROUP, a known one", group) for group in "AAABBB"]
-JOINS += [Deed("CREATE_GROUP", group) for group in "AB"]
+REQUESTS += [action._replace(form="in a binary frame") for action in REQUESTS[::15]]
+REQUESTS += [action._replace(form="in another form") for action in REQUESTS[::15]]
+REQUESTS += [*map(Action, NONSENSE)] * 3
+RACES = [Action("CREATE_GROUP, as all others do at once", group) for group in GROUPS]
+JOINS = [Action("JOIN_GROUP, a known one", group) for group in "AAABBB"]
+JOINS += [Action("CREATE_GROUP", group) for group in "AB"]
 
-Lines = list[tuple[int, Deed]]  # which client does what, in order
+Lines = list[tuple[int, Action]]  # which client does what, in order
 Stretches = Sequence[Lines]  # one by one, at once, one by one
 
 
-def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
+def lines(actions: list[Action], count: int) -> st.SearchStrategy[Lines]:
     """Return a strategy that chooses `count` lines."""
-    line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(deeds))
+    line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(actions))
     return st.lists(line, min_size=count, max_size=count)
 
 
@@ -152,18 +152,18 @@ class Conversation:
 
     async def one_by_one(self, lines: Lines) -> None:
         """Do one thing at a time: each waits until the server has handled the last."""
-        for n, deed in lines:
+        for n, action in lines:
             if n not in self.clients:
                 await self.connect(n)
-            elif deed.kind == "leaves":
+            elif action.kind == "leaves":
                 await self.leave(n)
-            elif deed.kind == "vanishes":
+            elif action.kind == "vanishes":
                 self.cut_off(n)
                 await self.forget(n)
-            if deed in RACES:
-                await self.race(deed)
-            elif deed not in COMING_AND_GOING:
-                await self.send(n, self.plan(n, deed, self.model.groups))
+            if action in RACES:
+                await self.race(action)
+            elif action not in COMING_AND_GOING:
+                await self.send(n, self.plan(n, action, self.model.groups))
                 await self.clients[n].settle()
 
     async def connect(self, n: int) -> None:
@@ -196,32 +196,32 @@ class Conversation:
             await self.exits[n].aclose()
         del self.clients[n]
 
-    def plan(self, n: int, deed: Deed, known: list[str]) -> Deed:
-        """Let the model handle a request; return what `deed` means at this point."""
-        kind, group, own = deed.kind, deed.group, self.model.group_of[n]
+    def plan(self, n: int, action: Action, known: list[str]) -> Action:
+        """Let the model handle a request; return what `action` means at this point."""
+        kind, group, own = action.kind, action.group, self.model.group_of[n]
         if kind == "MESSAGE_GROUP, its own":
             kind = "JOIN_GROUP, a known one" if own is None else "MESSAGE_GROUP"
             group = group if own is None else own
         if kind.endswith(", a known one"):
             kind = kind.partition(",")[0] if known else "CREATE_GROUP"
             group = group if group in known else [*known, group][0]
-        self.model.request(n, kind, group, deed.text)
-        return deed._replace(kind=kind, group=group)
+        self.model.request(n, kind, group, action.text)
+        return action._replace(kind=kind, group=group)
 
-    async def send(self, n: int, deed: Deed, when: str = "") -> None:
+    async def send(self, n: int, action: Action, when: str = "") -> None:
         """Send a request."""
-        self.script.append(f"client {n}: {deed}{when}")
-        frame = deed.frame()
+        self.script.append(f"client {n}: {action}{when}")
+        frame = action.frame()
         if isinstance(frame, bytes):
             await self.clients[n].send_bytes(frame)
         else:
             await self.clients[n].send_str(frame)
 
-    async def race(self, deed: Deed) -> None:
+    async def race(self, action: Action) -> None:
         """Let all clients create one group at once; the model lets the same one win."""
-        group = f"{deed.group} {len(self.script)}"
+        group = f"{action.group} {len(self.script)}"
         for n in self.clients:
-            await self.send(n, Deed("CREATE_GROUP", group), ", at once")
+            await self.send(n, Action("CREATE_GROUP", group), ", at once")
         for n in self.clients:
             await self.clients[n].settle()
         for n in sorted(self.clients, key=lambda n: group not in self.heard[n]):
@@ -239,11 +239,11 @@ class Conversation:
         known = list(self.model.groups)
         self.model.start_record()
         start = {n: len(self.heard[n]) for n in self.clients}
-        vanishing = {n for n, deed in lines if deed.kind == "vanishes"}
-        for i, (n, deed) in enumerate(lines):
+        vanishing = {n for n, action in lines if action.kind == "vanishes"}
+        for i, (n, action) in enumerate(lines):
             if n not in vanishing:
-                group = deed.group if deed.group in known else f"{deed.group} {i}"
-                request = deed._replace(group=group, text=f"{deed.text} {i}")
+                group = action.group if action.group in known else f"{action.group} {i}"
+                request = action._replace(group=group, text=f"{action.text} {i}")
                 await self.send(n, self.plan(n, request, known), ", at once")
         for n in vanishing:
             self.cut_off(n, ", at once")
@@ -364,12 +364,12 @@ def check(*stretches: st.SearchStrategy[Lines]) -> None:
 
 
 async def test_requests_one_by_one(no_server_errors: None) -> None:
-    deeds = COMING_AND_GOING + REQUESTS + RACES
-    await asyncio.to_thread(check, lines(deeds, 60), st.just([]), lines(REQUESTS, 3))
+    actions = COMING_AND_GOING + REQUESTS + RACES
+    await asyncio.to_thread(check, lines(actions, 60), st.just([]), lines(REQUESTS, 3))
 
 
 async def test_requests_at_once(no_server_errors: None) -> None:
-    deeds = [Deed("vanishes")] * 15 + REQUESTS
+    actions = [Action("vanishes")] * 15 + REQUESTS
     await asyncio.to_thread(
-        check, lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+        check, lines(JOINS, 10), lines(actions, 25), lines(REQUESTS, 3)
     )

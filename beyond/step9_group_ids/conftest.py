@@ -10,7 +10,7 @@ import pytest
 from .utils import TIMEOUT
 
 Options = dict[str, Any]  # of create_websocket_server()
-pytest.register_assert_rewrite(f"{__package__}.talk")  # to explain its asserts
+pytest.register_assert_rewrite(f"{__package__}.messages")  # to explain its asserts
 
 
 @pytest.fixture

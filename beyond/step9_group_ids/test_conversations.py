@@ -24,9 +24,7 @@ from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
 from .conftest import Options
-from .model import Model
-from .server import PATH, create_websocket_server
-from .talk import (
+from .messages import (
     INVALID_MESSAGES,
     create,
     create_socket_client,
@@ -35,7 +33,9 @@ from .talk import (
     leave,
     message,
 )
-from .talk import TEXTS as USUAL_TEXTS
+from .messages import TEXTS as USUAL_TEXTS
+from .model import Model
+from .server import PATH, create_websocket_server
 from .utils import TestWebSocket, bounded
 
 
@@ -72,7 +72,7 @@ NONSENSE: dict[str, str | bytes] = {
 }
 
 
-class Deed(NamedTuple):
+class Action(NamedTuple):
     """What a client does: it connects, disconnects, or sends a message."""
 
     kind: str
@@ -110,39 +110,39 @@ class Deed(NamedTuple):
         return text.encode() if self.form == "in a binary frame" else text
 
 
-# The deeds to choose from; the more often one is here, the more often it is chosen.
+# The actions to choose from; the more often one is here, the more often it is chosen.
 COMING_AND_GOING = [
-    *[Deed("comes")] * 50,
-    *[Deed("leaves")] * 35,
-    *[Deed("vanishes")] * 15,
+    *[Action("comes")] * 50,
+    *[Action("leaves")] * 35,
+    *[Action("vanishes")] * 15,
 ]
 REQUESTS = [
-    *[Deed("ECHO", text=text) for text in TEXTS] * 3,
-    *[Deed("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
-    *[Deed("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
-    *[Deed("CREATE_GROUP", name) for name in NAMES] * 12,
-    *[Deed("JOIN_GROUP", group) for group in [*GROUPS, "", "*"]] * 6,
-    *[Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 10,
-    *[Deed("LEAVE_GROUP", group) for group in GROUPS] * 2,
-    *[Deed("LEAVE_GROUP, its own", group) for group in GROUPS] * 5,
-    *[Deed("MESSAGE_GROUP", group, "HI") for group in [*GROUPS, "", "*"]],
-    *[Deed("MESSAGE_GROUP, a known one", group, "HO") for group in GROUPS] * 4,
-    *[Deed("MESSAGE_GROUP, its own", GROUPS[0], text) for text in TEXTS] * 12,
+    *[Action("ECHO", text=text) for text in TEXTS] * 3,
+    *[Action("ECHO_TIMES_3", text=text) for text in TEXTS] * 2,
+    *[Action("ECHO_TO_ALL", text=text) for text in TEXTS] * 5,
+    *[Action("CREATE_GROUP", name) for name in NAMES] * 12,
+    *[Action("JOIN_GROUP", group) for group in [*GROUPS, "", "*"]] * 6,
+    *[Action("JOIN_GROUP, a known one", group) for group in GROUPS] * 10,
+    *[Action("LEAVE_GROUP", group) for group in GROUPS] * 2,
+    *[Action("LEAVE_GROUP, its own", group) for group in GROUPS] * 5,
+    *[Action("MESSAGE_GROUP", group, "HI") for group in [*GROUPS, "", "*"]],
+    *[Action("MESSAGE_GROUP, a known one", group, "HO") for group in GROUPS] * 4,
+    *[Action("MESSAGE_GROUP, its own", GROUPS[0], text) for text in TEXTS] * 12,
 ]
-REQUESTS += [deed._replace(form="in a binary frame") for deed in REQUESTS[::15]]
-REQUESTS += [deed._replace(form="in another form") for deed in REQUESTS[::15]]
-REQUESTS += [*map(Deed, NONSENSE)] * 3
-JOINS = [Deed("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
-JOINS += [Deed("CREATE_GROUP", name) for name in NAMES]
+REQUESTS += [action._replace(form="in a binary frame") for action in REQUESTS[::15]]
+REQUESTS += [action._replace(form="in another form") for action in REQUESTS[::15]]
+REQUESTS += [*map(Action, NONSENSE)] * 3
+JOINS = [Action("JOIN_GROUP, a known one", group) for group in GROUPS] * 2
+JOINS += [Action("CREATE_GROUP", name) for name in NAMES]
 
-Lines = list[tuple[int, Deed]]  # which client does what, in order
+Lines = list[tuple[int, Action]]  # which client does what, in order
 Stretches = Sequence[Lines]  # one by one, at once, one by one
 NewPeers = Callable[[], list[Options]]  # of servers with common groups
 
 
-def lines(deeds: list[Deed], count: int) -> st.SearchStrategy[Lines]:
+def lines(actions: list[Action], count: int) -> st.SearchStrategy[Lines]:
     """Return a strategy that chooses `count` lines."""
-    line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(deeds))
+    line = st.tuples(st.sampled_from(CLIENTS), st.sampled_from(actions))
     return st.lists(line, min_size=count, max_size=count)
 
 
@@ -173,18 +173,18 @@ class Conversation:
 
     async def one_by_one(self, lines: Lines) -> None:
         """Do one thing at a time: each waits until the server has handled the last."""
-        for n, deed in lines:
+        for n, action in lines:
             if n not in self.clients:
                 await self.connect(n)
-            elif deed in COMING_AND_GOING and len(self.urls) > 1:
+            elif action in COMING_AND_GOING and len(self.urls) > 1:
                 pass  # its groups would end a moment later for the other servers
-            elif deed.kind == "leaves":
+            elif action.kind == "leaves":
                 await self.leave(n)
-            elif deed.kind == "vanishes":
+            elif action.kind == "vanishes":
                 self.cut_off(n)
                 await self.forget(n)
-            if deed not in COMING_AND_GOING:
-                await self.send(n, self.plan(n, deed, [*self.model.names]))
+            if action not in COMING_AND_GOING:
+                await self.send(n, self.plan(n, action, [*self.model.names]))
                 await self.clients[n].settle()
                 if len(self.urls) > 1:  # the pong says nothing about other servers
                     await self.wait_for_all()
@@ -220,9 +220,9 @@ class Conversation:
             await self.exits[n].aclose()
         del self.clients[n]
 
-    def plan(self, n: int, deed: Deed, known: list[str]) -> Deed:
-        """Let the model handle a request; return what `deed` means at this point."""
-        kind, group = deed.kind, deed.group
+    def plan(self, n: int, action: Action, known: list[str]) -> Action:
+        """Let the model handle a request; return what `action` means at this point."""
+        kind, group = action.kind, action.group
         own = [group for group in known if group in self.model.groups_of[n]]
         if kind.endswith(", its own"):
             kind = kind.partition(",")[0] if own else "JOIN_GROUP, a known one"
@@ -232,13 +232,13 @@ class Conversation:
             group = known[GROUPS.index(group) % len(known)] if known else "A"
         if group in self.model.names and group not in known:
             group = "unknown"  # until its id has been read
-        self.model.request(n, kind, group, deed.text)
-        return deed._replace(kind=kind, group=group)
+        self.model.request(n, kind, group, action.text)
+        return action._replace(kind=kind, group=group)
 
-    async def send(self, n: int, deed: Deed, when: str = "") -> None:
+    async def send(self, n: int, action: Action, when: str = "") -> None:
         """Send a request."""
-        self.script.append(f"client {n}: {deed}{when}")
-        frame = deed.frame(self.ids.get(deed.group, deed.group))
+        self.script.append(f"client {n}: {action}{when}")
+        frame = action.frame(self.ids.get(action.group, action.group))
         if isinstance(frame, bytes):
             await self.clients[n].send_bytes(frame)
         else:
@@ -273,15 +273,15 @@ class Conversation:
         known = [*self.model.names]
         witness, *others = CLIENTS
         for group in known:
-            await self.one_by_one([(witness, Deed("JOIN_GROUP", group))])
-        lines = [(n, deed) for n, deed in lines if n in others]
-        await self.one_by_one([(n, Deed("comes")) for n, _ in lines])
+            await self.one_by_one([(witness, Action("JOIN_GROUP", group))])
+        lines = [(n, action) for n, action in lines if n in others]
+        await self.one_by_one([(n, Action("comes")) for n, _ in lines])
         self.model.start_record()
         start = {n: len(self.heard[n]) for n in self.clients}
-        vanishing = {n for n, deed in lines if deed.kind == "vanishes"}
-        for i, (n, deed) in enumerate(lines):
+        vanishing = {n for n, action in lines if action.kind == "vanishes"}
+        for i, (n, action) in enumerate(lines):
             if n not in vanishing:
-                request = deed._replace(text=f"{deed.text} {i}")
+                request = action._replace(text=f"{action.text} {i}")
                 await self.send(n, self.plan(n, request, known), ", at once")
         for n in vanishing:
             self.cut_off(n, ", at once")
@@ -412,13 +412,13 @@ def check(new_peers: NewPeers, *stretches: st.SearchStrategy[Lines]) -> None:
 
 
 async def test_requests_one_by_one(no_server_errors: None, new_peers: NewPeers) -> None:
-    deeds = COMING_AND_GOING + REQUESTS
+    actions = COMING_AND_GOING + REQUESTS
     no_lines = st.just(Lines())
-    stretches = lines(deeds, 60), no_lines, lines(REQUESTS, 3)
+    stretches = lines(actions, 60), no_lines, lines(REQUESTS, 3)
     await asyncio.to_thread(check, new_peers, *stretches)
 
 
 async def test_requests_at_once(no_server_errors: None, unlimited: Options) -> None:
-    deeds = [Deed("vanishes")] * 15 + REQUESTS
-    stretches = lines(JOINS, 10), lines(deeds, 25), lines(REQUESTS, 3)
+    actions = [Action("vanishes")] * 15 + REQUESTS
+    stretches = lines(JOINS, 10), lines(actions, 25), lines(REQUESTS, 3)
     await asyncio.to_thread(check, lambda: [unlimited], *stretches)

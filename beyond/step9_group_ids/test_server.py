@@ -12,8 +12,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
 from .conftest import Options
-from .server import PATH, create_websocket_server
-from .talk import (
+from .messages import (
     INVALID,
     INVALID_MESSAGES,
     TEXTS,
@@ -31,6 +30,7 @@ from .talk import (
     to_all,
     unavailable,
 )
+from .server import PATH, create_websocket_server
 from .utils import TIMEOUT, bounded, compute_port, start_server
 
 PORT = compute_port()

@@ -18,7 +18,15 @@ from typing import Any
 
 import pytest
 
-ROOMS = ("server", "protocol", "groups", "connection", "broker", "page")
+ROOMS = [
+    "server",
+    "protocol",
+    "groups",
+    "connection",
+    "broker",
+    "shared_groups",
+    "page",
+]
 
 
 class Places(MetaPathFinder, Loader):

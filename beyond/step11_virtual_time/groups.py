@@ -36,10 +36,14 @@ class Groups(Generic[Client]):
         Anyone who knows an id can join, so ids must be unguessable.
         """
         group_id = secrets.token_urlsafe()
-        self.names[group_id] = name
-        self.members_of[group_id] = set()
+        self.add(group_id, name)
         self.join(client, group_id)
         return group_id
+
+    def add(self, group_id: str, name: str) -> None:
+        """Add a group, without members as yet."""
+        self.names[group_id] = name
+        self.members_of[group_id] = set()
 
     def join(self, client: Client, group_id: str) -> None:
         """Add a client to a group; nothing changes if it is a member already."""

@@ -15,7 +15,6 @@ from pytest_aiohttp import AiohttpServer
 from .broker import Broker, Deliver, MemoryBroker, NatsBroker, UnavailableError
 from .conftest import BrokerFactory
 from .connection import Limits
-from .groups import Groups
 from .messages import (
     LONG,
     LONG_TEXTS,
@@ -39,6 +38,7 @@ from .messages import (
 )
 from .processes import start_broker
 from .server import PATH, create_websocket_server
+from .shared_groups import SharedGroups
 from .utils import TIMEOUT, TestWebSocket, bounded, compute_port, start_server
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
@@ -329,7 +329,7 @@ async def test_clients_hear_that_they_joined_when_messages_come(
         assert client.messages == [confirmation, group_message(group_id)]
 
 
-async def visit(groups: Groups[str], client: str, group_id: str) -> bool:
+async def visit(groups: SharedGroups[str], client: str, group_id: str) -> bool:
     """Join a group of another process, and leave it at once."""
     if is_there := await groups.find(group_id):
         groups.join(client, group_id)
@@ -340,8 +340,8 @@ async def visit(groups: Groups[str], client: str, group_id: str) -> bool:
 async def test_clients_that_share_a_search(new_broker: BrokerFactory) -> None:
     broker1, broker2 = new_broker(), new_broker()
     async with connect(broker1, broker2):
-        groups1, groups2 = [Groups[str](0, it, drop) for it in (broker1, broker2)]
-        group_id = await groups1.create("host", "A")
+        groups1, groups2 = [SharedGroups[str](0, it, drop) for it in (broker1, broker2)]
+        group_id = await groups1.share("host", "A")
 
         visits = [asyncio.create_task(visit(groups2, it, group_id)) for it in "123"]
         await asyncio.sleep(0)  # now all of them search
@@ -670,7 +670,7 @@ async def test_messages_that_are_lost_are_counted(
             for text in "first", "second":
                 await send(client1, message(group_id, text))
                 await client2.wait_for_message(group_message(group_id, text))
-            confirmed = until(lambda: broker1.confirmed == 2)
+            confirmed = until(lambda: not broker1.unconfirmed)
             await bounded(confirmed, "the broker to answer")
 
             nats.send_signal(signal.SIGSTOP)

@@ -58,7 +58,7 @@ serve%: ready-%
 	@PYTHONPATH=beyond PORT=$(PORT) exec $(venv)/bin/python -m $(notdir $(folder)).server
 ## cluster: run step 13 as a process for each core, on port 8080, 8081 ... (PORT=9000)
 cluster: ready-13
-	@PYTHONPATH=beyond PORT=$(PORT) exec beyond/.venv/bin/python -m step13_web_page.cluster
+	@PYTHONPATH=beyond PORT=$(PORT) exec beyond/.venv/bin/python -m step13_web_page.more.cluster
 
 ## exercise: run your tests on wrong servers (ONLY="44 45", ALL=yes, TESTS=test_mine.py)
 exercise: ready-1

@@ -6,6 +6,7 @@ place of the others', and so do its conftest.py, utils.py and messages.py. With
 """
 
 import os
+import re
 import sys
 from collections import Counter
 from importlib import import_module
@@ -59,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if "://" in server:
         os.environ["URL"], server = server, "relay"
         config.pluginmanager.import_plugin(server)
-    shared = {it.stem for it in first.glob("*.py") if not it.match("test_*")}
+    files = [it for it in first.rglob("*.py") if not it.match("test_*")]
+    shared = {".".join(it.relative_to(first).with_suffix("").parts) for it in files}
     package = "".join(server.rpartition(".")[:2])
     table: dict[str, str] = {}
     for folder in folders:
@@ -82,6 +84,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests of which folder have run on which server."""
     stats, config = terminalreporter.stats, terminalreporter.config
     ran = [it.nodeid for key in ("passed", "failed") for it in stats.get(key, [])]
-    counts = Counter(Path(it.partition("::")[0]).parent.name for it in ran)
+    counts = Counter(found[0] for it in ran if (found := re.search(r"step\d+_\w+", it)))
     lines = [f"{count} of {folder}" for folder, count in counts.items()]
     terminalreporter.write_line(f"tests on {config.option.server}: {', '.join(lines)}")

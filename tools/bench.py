@@ -18,7 +18,7 @@ from step9_group_ids.server import create_websocket_server as create_step9
 from step10_bad_clients.connection import Limits
 from step10_bad_clients.server import create_websocket_server as create_step10
 from step12_many_processes.messages import join, message
-from step12_many_processes.processes import start_broker, start_process
+from step12_many_processes.more.processes import start_broker, start_process
 
 GROUPS = 100_000
 MESSAGES = 90  # a server closes a connection that sends 100 in ten seconds

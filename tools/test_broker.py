@@ -11,7 +11,7 @@ from pytest_aiohttp import AiohttpServer
 step = "beyond.step12_many_processes"
 MemoryBroker: Any = import_module(f"{step}.broker").MemoryBroker
 NatsBroker = import_module(f"{step}.broker").NatsBroker
-start_broker = import_module(f"{step}.processes").start_broker
+start_broker = import_module(f"{step}.more.processes").start_broker
 DEFAULT_LIMITS = import_module(f"{step}.connection").DEFAULT_LIMITS
 Server = import_module(f"{step}.server").Server
 deliver = import_module(f"{step}.server").deliver

@@ -2,17 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import looptime
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
 
 from .connection import Limits
-from .utils import TIMEOUT
+from .server import create_websocket_server
+from .utils import TIMEOUT, compute_port, start_server
 
 Options = dict[str, Any]  # of create_websocket_server()
+# Wider limits than any test needs that is not about them.
+WIDE = {"groups": 1000, "message_size": 2**20, "name_length": 2**20}
+Start = Callable[..., Awaitable[TestServer]]
 pytest.register_assert_rewrite(f"{__package__}.messages")  # to explain its asserts
 
 
@@ -56,9 +63,23 @@ def make_limits() -> Callable[..., Limits]:
 
 
 @pytest.fixture
+def start(aiohttp_server: AiohttpServer, make_limits: Callable[..., Limits]) -> Start:
+    """Return a function that starts a server with limits, as in production."""
+
+    async def start(**values: Any) -> TestServer:
+        app = web.Application()
+        limits = make_limits(**values)
+        create_websocket_server(app, limits)
+        options = {"keepalive_timeout": limits.heartbeat}
+        return await start_server(aiohttp_server, app, compute_port(), **options)
+
+    return start
+
+
+@pytest.fixture
 def unlimited(make_limits: Callable[..., Limits]) -> Options:
     """Return the options of a server that takes all that a test sends."""
-    return {"limits": make_limits(message_size=2**20, name_length=2**20)}
+    return {"limits": make_limits(**WIDE)}
 
 
 @pytest.fixture

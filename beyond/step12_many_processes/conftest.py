@@ -2,20 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
 import looptime
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
 
 from .broker import Broker, MemoryBroker, NatsBroker
 from .connection import Limits
-from .processes import start_broker
-from .utils import TIMEOUT
+from .more.processes import start_broker
+from .server import PATH, create_websocket_server
+from .utils import TIMEOUT, compute_port, start_server
 
 BrokerFactory = Callable[[], Broker]
 Options = dict[str, Any]  # of create_websocket_server()
+# Wider limits than any test needs that is not about them.
+WIDE = {"groups": 1000, "message_size": 2**20, "name_length": 2**20}
+Start = Callable[..., Awaitable[TestServer]]
+StartTwo = Callable[..., Awaitable[str]]
 pytest.register_assert_rewrite(f"{__package__}.messages")  # to explain its asserts
 
 
@@ -59,9 +67,23 @@ def make_limits() -> Callable[..., Limits]:
 
 
 @pytest.fixture
+def start(aiohttp_server: AiohttpServer, make_limits: Callable[..., Limits]) -> Start:
+    """Return a function that starts a server with limits, as in production."""
+
+    async def start(**values: Any) -> TestServer:
+        app = web.Application()
+        limits = make_limits(**values)
+        create_websocket_server(app, limits)
+        options = {"keepalive_timeout": limits.heartbeat}
+        return await start_server(aiohttp_server, app, compute_port(), **options)
+
+    return start
+
+
+@pytest.fixture
 def unlimited(make_limits: Callable[..., Limits]) -> Options:
     """Return the options of a server that takes all that a test sends."""
-    return {"limits": make_limits(message_size=2**20, name_length=2**20)}
+    return {"limits": make_limits(**WIDE)}
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +106,28 @@ def connect_to(kind: str, request: pytest.FixtureRequest) -> BrokerFactory:
         return lambda: NatsBroker(url)
     peers: list[MemoryBroker] = []
     return lambda: MemoryBroker(peers)
+
+
+@pytest.fixture
+def start_two(
+    aiohttp_server: AiohttpServer, make_limits: Callable[..., Limits]
+) -> StartTwo:
+    """Return a function that starts two servers; it returns the second one's URL."""
+
+    async def start_two(broker1: Broker, broker2: Broker, **values: Any) -> str:
+        for port, broker in (compute_port(), broker1), (0, broker2):
+            app = web.Application()
+            create_websocket_server(app, make_limits(**WIDE | values), broker)
+            server = await start_server(aiohttp_server, app, port)
+        return str(server.make_url(PATH))
+
+    return start_two
+
+
+@pytest.fixture
+async def url2(start_two: StartTwo, new_broker: BrokerFactory) -> str:
+    """Start two servers that can reach each other; return the second one's URL."""
+    return await start_two(new_broker(), new_broker())
 
 
 @pytest.fixture(params=["one server", "memory", "nats"])

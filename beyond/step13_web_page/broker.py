@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
@@ -12,8 +13,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, NoRespondersError, StaleConnectionError
 
-# Bytes that a process holds for a broker that does not read: a message of 16 kB from
-# each of 1,000 clients.
+# Bytes that may be on their way to a broker that does not answer: a message of 16 kB
+# from each of 1,000 clients.
 BACKLOG = 16 * 1024 * 1024
 PING_INTERVAL = 5  # seconds; after two pings without an answer, the broker is away
 Deliver = Callable[[bytes], Awaitable[None]]
@@ -117,8 +118,8 @@ class NatsBroker:
         self.url = url
         self.client = Client()
         self.subscriptions: dict[str, Subscription] = {}
-        self.published = 0  # messages
-        self.confirmed = 0  # messages that the broker certainly has
+        self.unconfirmed = deque[int]()  # sizes of messages that may be on their way
+        self.backlog = 0  # bytes; their sum
         self.confirming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -189,18 +190,20 @@ class NatsBroker:
 
     async def publish(self, subject: str, message: str) -> None:
         """Send a message; raise `UnavailableError` if the broker is away."""
+        data = message.encode()
         with self.unavailable_without_broker():
-            await self.client.publish(subject, message.encode())
-        self.published += 1
+            await self.client.publish(subject, data)
+        self.unconfirmed.append(len(data))
+        self.backlog += len(data)
         if self.confirming is None or self.confirming.done():
             self.confirming = asyncio.create_task(self.confirm())
 
     async def confirm(self) -> None:
         """Wait for an answer of the broker: then it has everything sent before."""
-        while self.confirmed < self.published:
-            published = self.published
+        while self.unconfirmed:
+            count = len(self.unconfirmed)
             await self.settle(timeout=sys.maxsize)
-            self.confirmed = published
+            self.backlog -= sum(self.unconfirmed.popleft() for _ in range(count))
 
     async def ask(self, subject: str) -> str:
         """Return another server's answer; raise `UnavailableError` if there is none."""
@@ -208,19 +211,10 @@ class NatsBroker:
             answer = await self.client.request(subject, timeout=0.5)
             return answer.data.decode()
 
-    def count_backlog(self) -> int:
-        """Return how many bytes wait for the broker.
-
-        nats-py counts what it holds; from Python 3.12 on, asyncio holds them.
-        """
-        writer = getattr(self.client._transport, "_io_writer", None)
-        held = writer.transport.get_write_buffer_size() if writer else 0
-        return self.client.pending_data_size + int(held)
-
     @contextmanager
     def unavailable_without_broker(self) -> Iterator[None]:
         """Raise `UnavailableError` if the broker cannot be used, at once."""
-        is_behind = self.count_backlog() > BACKLOG
+        is_behind = self.backlog > BACKLOG
         if is_behind or not self.client.is_connected:  # nats-py would keep it for later
             raise self.unavailable()
         try:
@@ -245,9 +239,10 @@ class NatsBroker:
         logger.warning("the broker at %s is away", self.url)
         if self.confirming:
             self.confirming.cancel()
-        if lost := self.published - self.confirmed:
+        if lost := len(self.unconfirmed):
             logger.warning("%d message(s) may be lost for other processes", lost)
-        self.confirmed = self.published
+        self.unconfirmed.clear()
+        self.backlog = 0
 
     async def on_reconnect(self) -> None:
         """Log that the broker is back."""

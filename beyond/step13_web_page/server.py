@@ -22,9 +22,9 @@ from .connection import (
     raise_file_limit,
     send,
 )
-from .groups import Groups
 from .page import add_routes, check_handshake
 from .protocol import encode, parse
+from .shared_groups import SharedGroups
 
 PATH = "/ws"  # of the WebSocket
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Server:
         self.broker = broker
         self.origins = origins
         self.clients: set[Connection] = set()
-        self.groups = Groups[Connection](limits.grace, broker, deliver)
+        self.groups = SharedGroups[Connection](limits.grace, broker, deliver)
 
     async def run_broker(self, _: web.Application) -> AsyncIterator[None]:
         """Stay connected to the broker while the app runs."""
@@ -83,9 +83,8 @@ class Server:
                 await send([socket], "GROUP_UNAVAILABLE", name)
             case {"type": "JOIN_GROUP", "value": str(group_id)} if (
                 has_room or socket in groups.members(group_id)
-            ) and await groups.find(group_id):
-                groups.join(socket, group_id)
-                await self.confirm(socket, "GROUP_JOINED", group_id)
+            ):
+                await self.join_group(socket, group_id)
             case {"type": "LEAVE_GROUP", "value": str(group_id)} if (
                 socket in groups.members(group_id)
             ):
@@ -110,11 +109,19 @@ class Server:
     async def create_group(self, socket: Connection, name: str) -> None:
         """Create a group, unless the broker is away."""
         try:
-            group_id = await self.groups.create(socket, name)
+            group_id = await self.groups.share(socket, name)
         except UnavailableError:
             await send([socket], "GROUP_UNAVAILABLE", name)
         else:
             await self.confirm(socket, "GROUP_CREATED", group_id)
+
+    async def join_group(self, socket: Connection, group_id: str) -> None:
+        """Add a client to a group, here or elsewhere, if there is one."""
+        if await self.groups.find(group_id):
+            self.groups.join(socket, group_id)
+            await self.confirm(socket, "GROUP_JOINED", group_id)
+        else:
+            await send([socket], "GROUP_UNAVAILABLE", group_id)
 
     async def message_group(
         self, socket: Connection, group_id: str, message: object

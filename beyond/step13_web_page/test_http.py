@@ -7,7 +7,7 @@ from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .processes import start_process
+from .more.processes import start_process
 from .server import create_websocket_server
 from .utils import TIMEOUT, compute_port, start_server
 

@@ -302,6 +302,9 @@ class Conversation:
 
     async def hold(self, before: Lines, at_once: Lines, after: Lines) -> None:
         """Hold a whole conversation; in the end, all clients leave."""
+        if len(self.urls) > 1:  # a client on each says when broadcasts have arrived
+            witnesses = CLIENTS[: len(self.urls)]
+            await self.one_by_one([(n, Action("comes")) for n in witnesses])
         await self.one_by_one(before)
         await self.at_once(at_once)
         await self.one_by_one(after)

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Timer
 from types import TracebackType
 
-from . import server
+from .. import server
 
 START = 10  # seconds until a process must be ready
 STOP = 2  # seconds until it must have ended
@@ -81,13 +81,6 @@ class Process:
         output, _ = self.process.communicate(timeout=timeout)
         self.output += output
         return self.process.returncode, output
-
-    def read_on(self) -> None:
-        """Read the output until the process ends: a full pipe would block it."""
-        assert self.process.stdout
-        for _ in self.process.stdout:
-            pass
-        self.process.wait()
 
     def __enter__(self) -> "Process":
         """Return the process."""

@@ -1,16 +1,21 @@
 """A broker and a server process for each core: `make cluster`; Ctrl-C ends it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-from .processes import STOP, start_broker
+Program = subprocess.Popen[str]
+SERVER = f"{Path(__file__).parents[1].name}.server"
+STOP = 2  # seconds until a server must have ended
 
 
 def check_ports(ports: list[int]) -> None:
@@ -22,16 +27,33 @@ def check_ports(ports: list[int]) -> None:
             sys.exit(f"Cannot use port {port}: begin at another with PORT=9000")
 
 
-def start_server(url: str, port: int) -> subprocess.Popen[bytes]:
+def start_broker() -> tuple[Program, int]:
+    """Start NATS; return it, and the free port that it has taken."""
+    program = Path(sysconfig.get_path("scripts"), "nats-server")
+    broker = subprocess.Popen(
+        [program, "-a", "127.0.0.1", "-p", "-1"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C does not reach it; this process ends it
+        text=True,
+    )
+    assert broker.stderr
+    for line in broker.stderr:
+        if found := re.search(r"Listening for client connections on .*:(\d+)", line):
+            return broker, int(found[1])
+    sys.exit("The broker does not start: run nats-server to see why")
+
+
+def start_server(url: str, port: int) -> Program:
     """Start a server process, which writes to this terminal."""
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", f"{__package__}.server"],
+        [sys.executable, "-u", "-m", SERVER],
         env={**os.environ, "NATS_URL": url, "PORT": str(port)},
-        start_new_session=True,  # only this process gets Ctrl-C; it ends the others
+        start_new_session=True,
+        text=True,
     )
 
 
-def end_servers(servers: list[subprocess.Popen[bytes]]) -> None:
+def end_servers(servers: list[Program]) -> None:
     """End server processes; kill those that take too long."""
     for server in servers:
         server.terminate()
@@ -67,14 +89,13 @@ def main() -> None:
     for number in signal.SIGINT, signal.SIGTERM:  # in a script, Ctrl-C may be ignored
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        broker = start_broker()
-        stack.callback(broker.process.kill)
-        url = f"nats://127.0.0.1:{broker.port}"
-        waits: dict[str, Callable[[], object]] = {"the broker": broker.read_on}
-        servers: list[subprocess.Popen[bytes]] = []
+        broker, broker_port = start_broker()
+        stack.callback(broker.kill)
+        waits: dict[str, Callable[[], object]] = {"the broker": broker.communicate}
+        servers: list[Program] = []
         stack.callback(end_servers, servers)
         for core, port in enumerate(ports, 1):
-            servers.append(start_server(url, port))
+            servers.append(start_server(f"nats://127.0.0.1:{broker_port}", port))
             waits[f"server {core}"] = servers[-1].wait
         sys.exit(f"{wait_for_one(waits)} has ended: so do the others")
 

@@ -1,0 +1,1 @@
+"""Tests that a server for production needs, and the lesson does not."""

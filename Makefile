@@ -42,14 +42,16 @@ sync = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 report-%:
 	@report=$$($(pytest) --quiet --color=$(color) -p no:cacheprovider $(ARGS) 2>&1); end=$$?; printf '== %s\n%s\n' $(folder) "$$report"; [ $$end -eq 0 ] || [ $$end -eq 5 ]
 
-## diff2, diff3 ...: show what a step changed against the one before
+## diff2, diff3 ...: show what a step changed against the one before (ALL=1: more/, too)
 diff%:
 	@$(find); n=$$(($(firstword $(subst _, ,$*)) - 1)); old=$$(ls -d step$${n}_* beyond/step$${n}_* 2>/dev/null); \
 	[ "$$old" ] || { echo "There is no step before step $* to compare it with."; exit; }; \
 	if [ -t 1 ]; then color=always; pager=$$(git var GIT_PAGER); else color=never; pager=cat; fi; \
 	printf '*/%s.py\n' server utils test_server | \
 	git --no-pager diff --no-index --no-renames --diff-filter=d --color=$$color -O/dev/stdin $$old $(folder) | \
-	awk '/diff --git/ { skip = /README.md|__pycache__/ } !skip' | LESS=$${LESS-FRX} sh -c "$$pager"
+	awk '/diff --git/ { skip = /README.md|__pycache__|$(if $(ALL),,\/more\/|)[.]png/; more += /\/more\// && skip } \
+	!skip; END { if (more) print "Not shown: " more " files in more/ (make diff$* ALL=1)" }' | \
+	LESS=$${LESS-FRX} sh -c "$$pager"
 
 ## serve1, serve2 ...: run the server of one step on localhost (PORT=9000: not on 8080)
 serve%: ready-%

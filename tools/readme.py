@@ -84,7 +84,7 @@ def diff(step: int, *rooms: str) -> None:
     names = ("server.py", "utils.py", "conftest.py", *rooms)
     wanted = [it for it in files if any(f"/{name}\n" in it for name in names)]
     lines = "".join(wanted).splitlines()
-    noise = "diff --git|index |new file"
+    noise = "diff --git|index |new file|Not shown"
     block("diff", *[line for line in lines if not re.match(noise, line)])
 
 

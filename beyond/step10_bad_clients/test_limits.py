@@ -13,6 +13,7 @@ from .conftest import Start
 from .messages import (
     LONG,
     LONG_TEXTS,
+    URL,
     create_group,
     create_socket_client,
     echo,
@@ -27,12 +28,9 @@ from .messages import (
     to_all,
     unavailable,
 )
-from .server import PATH
-from .utils import TIMEOUT, bounded, compute_port
+from .utils import TIMEOUT, bounded
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 
 
 def max_backlog(server: TestServer) -> int:

@@ -16,6 +16,8 @@ from pytest_aiohttp import AiohttpServer
 
 from .connection import DEFAULT_LIMITS
 from .messages import (
+    PORT,
+    URL,
     create_group,
     create_socket_client,
     cut_off,
@@ -28,12 +30,10 @@ from .messages import (
     send,
     unavailable,
 )
-from .server import PATH, create_websocket_server
-from .utils import SocketState, TestWebSocket, compute_port, start_server
+from .server import create_websocket_server
+from .utils import SocketState, TestWebSocket, start_server
 
 Go = Callable[[TestWebSocket], Awaitable[None]]
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 MINUTE, HOUR = 60, 3600  # seconds
 
 

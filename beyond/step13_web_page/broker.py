@@ -6,16 +6,13 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, NoRespondersError, StaleConnectionError
 
-# Bytes that may be on their way to a broker that does not answer: a message of 16 kB
-# from each of 1,000 clients.
-BACKLOG = 16 * 1024 * 1024
+BACKLOG = 16 * 1024 * 1024  # bytes on their way: 16 kB from each of 1,000 clients
 PING_INTERVAL = 5  # seconds; after two pings without an answer, the broker is away
 Deliver = Callable[[bytes], Awaitable[None]]
 logger = logging.getLogger(__name__)
@@ -25,51 +22,12 @@ class UnavailableError(Exception):
     """No other process has subscribed, or the broker is away or too far behind."""
 
 
-class Broker(Protocol):
-    """Carries messages to the other processes, at most once.
-
-    Messages of one process about one subject arrive in order. A process does not get
-    its own messages back. No wait takes longer than half a second, even if the broker
-    is stuck.
-    """
-
-    async def start(self) -> None:
-        """Connect, within a second; raise `UnavailableError` if that fails."""
-
-    async def stop(self) -> None:
-        """Disconnect, within half a second."""
-
-    async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Subscribe: deliver messages, and reply `answer` to processes that `ask`.
-
-        On return it is in force. Raises `UnavailableError` if the broker is away.
-        """
-
-    async def unsubscribe(self, subject: str) -> None:
-        """End a subscription, with or without a broker.
-
-        On return, nobody gets its answer any more.
-        """
-
-    async def publish(self, subject: str, message: str) -> None:
-        """Send a message; raise `UnavailableError` if the broker is away.
-
-        This never waits. A broker that is stuck gets the message later, unless it is
-        too far behind.
-        """
-
-    async def ask(self, subject: str) -> str:
-        """Return the answer of another process that has subscribed.
-
-        Raises `UnavailableError` if there is none, or the broker is away.
-        """
-        ...
-
-
 class MemoryBroker:
-    """No broker, for a single process.
+    """Messages between servers in this process; a single server needs no others.
 
-    In tests, servers in the same process share a list of `peers`.
+    What holds for every broker: a message arrives at most once, in the order in which
+    its process has sent those about the same subject, and never at that process itself.
+    No wait takes longer than half a second, even if the broker is stuck.
     """
 
     def __init__(self, peers: "list[MemoryBroker] | None" = None) -> None:
@@ -78,7 +36,7 @@ class MemoryBroker:
         self.subscriptions: dict[str, tuple[Deliver, str]] = {}
 
     async def start(self) -> None:
-        """Connect."""
+        """Connect, within a second; raise `UnavailableError` if that fails."""
         self.peers.append(self)
 
     async def stop(self) -> None:
@@ -86,20 +44,23 @@ class MemoryBroker:
         self.peers.remove(self)
 
     async def subscribe(self, subject: str, deliver: Deliver, answer: str = "") -> None:
-        """Subscribe: deliver messages, and reply `answer` to processes that `ask`."""
+        """Subscribe: deliver messages, and reply `answer` to processes that `ask`.
+
+        On return it is in force. Raises `UnavailableError` if the broker is away.
+        """
         self.subscriptions[subject] = deliver, answer
 
     async def unsubscribe(self, subject: str) -> None:
-        """End a subscription."""
+        """End a subscription; on return, nobody gets its answer any more."""
         del self.subscriptions[subject]
 
     async def publish(self, subject: str, message: str) -> None:
-        """Send a message."""
+        """Send a message, without waiting; raise `UnavailableError` if that fails."""
         for deliver, _ in self.others(subject):
             await deliver(message.encode())
 
     async def ask(self, subject: str) -> str:
-        """Return another server's answer; raise `UnavailableError` if there is none."""
+        """Return another process's answer; raise `UnavailableError` without one."""
         for _, answer in self.others(subject):
             return answer
         raise UnavailableError(subject)
@@ -116,6 +77,7 @@ class NatsBroker:
     def __init__(self, url: str) -> None:
         """Take the address, such as `nats://127.0.0.1:4222`."""
         self.url = url
+        self.problem = f"no broker at {url} (NATS_URL)"
         self.client = Client()
         self.subscriptions: dict[str, Subscription] = {}
         self.unconfirmed = deque[int]()  # sizes of messages that may be on their way
@@ -141,7 +103,7 @@ class NatsBroker:
         except (Error, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
                 await self.stop()
-            raise self.unavailable() from None
+            raise UnavailableError(self.problem) from None
 
     async def stop(self) -> None:
         """Disconnect, within half a second."""
@@ -206,7 +168,7 @@ class NatsBroker:
             self.backlog -= sum(self.unconfirmed.popleft() for _ in range(count))
 
     async def ask(self, subject: str) -> str:
-        """Return another server's answer; raise `UnavailableError` if there is none."""
+        """Return another process's answer; raise `UnavailableError` without one."""
         with self.unavailable_without_broker():
             answer = await self.client.request(subject, timeout=0.5)
             return answer.data.decode()
@@ -216,15 +178,11 @@ class NatsBroker:
         """Raise `UnavailableError` if the broker cannot be used, at once."""
         is_behind = self.backlog > BACKLOG
         if is_behind or not self.client.is_connected:  # nats-py would keep it for later
-            raise self.unavailable()
+            raise UnavailableError(self.problem)
         try:
             yield
         except (Error, OSError) as error:
-            raise self.unavailable() from error
-
-    def unavailable(self) -> UnavailableError:
-        """Return an error that names the broker."""
-        return UnavailableError(f"no broker at {self.url} (NATS_URL)")
+            raise UnavailableError(self.problem) from error
 
     async def on_error(self, error: Exception) -> None:
         """Log an error, unless a connection has ended or could not be made."""
@@ -247,3 +205,6 @@ class NatsBroker:
     async def on_reconnect(self) -> None:
         """Log that the broker is back."""
         logger.warning("the broker at %s is back", self.url)
+
+
+Broker = MemoryBroker | NatsBroker

@@ -8,8 +8,11 @@ from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
 from aiohttp import ClientWebSocketResponse
 
 from . import utils
-from .utils import TestWebSocket
+from .server import PATH
+from .utils import TestWebSocket, compute_port
 
+PORT = compute_port()
+URL = f"ws://127.0.0.1:{PORT}{PATH}"
 TEXTS = [
     "first",
     "first",

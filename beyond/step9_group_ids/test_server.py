@@ -15,7 +15,9 @@ from .conftest import Options
 from .messages import (
     INVALID,
     INVALID_MESSAGES,
+    PORT,
     TEXTS,
+    URL,
     create_group,
     create_socket_client,
     cut_off,
@@ -31,10 +33,7 @@ from .messages import (
     unavailable,
 )
 from .server import PATH, create_websocket_server
-from .utils import TIMEOUT, bounded, compute_port, start_server
-
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
+from .utils import TIMEOUT, bounded, start_server
 
 
 @pytest.fixture(autouse=True)

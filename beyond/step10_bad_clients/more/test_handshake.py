@@ -16,17 +16,17 @@ from aiohttp.log import server_logger
 
 from ..conftest import Start
 from ..messages import (
+    PORT,
+    URL,
     create_socket_client,
     echo,
     send,
     to_all,
 )
 from ..server import PATH, create_websocket_server
-from ..utils import bounded, compute_port
+from ..utils import bounded
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 HANDSHAKE = (
     f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

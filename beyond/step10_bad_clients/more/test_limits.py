@@ -15,6 +15,7 @@ from ..connection import Limits
 from ..messages import (
     LONG,
     LONG_TEXTS,
+    URL,
     create,
     create_group,
     create_socket_client,
@@ -31,12 +32,9 @@ from ..messages import (
     to_all,
     unavailable,
 )
-from ..server import PATH
-from ..utils import TIMEOUT, TestWebSocket, bounded, compute_port
+from ..utils import TIMEOUT, TestWebSocket, bounded
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 
 
 async def test_client_that_reads_none_of_its_own_echoes(start: Start) -> None:

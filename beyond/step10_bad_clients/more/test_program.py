@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from ..messages import (
+    PORT,
+    URL,
     create_socket_client,
 )
-from ..server import PATH, create_websocket_server
-from ..utils import TIMEOUT, bounded, compute_port
+from ..server import create_websocket_server
+from ..utils import TIMEOUT, bounded
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 
 
 @asynccontextmanager

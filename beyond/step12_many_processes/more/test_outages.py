@@ -10,6 +10,7 @@ import pytest
 from ..broker import NatsBroker, UnavailableError
 from ..conftest import StartTwo
 from ..messages import (
+    URL,
     create,
     create_group,
     create_socket_client,
@@ -24,14 +25,11 @@ from ..messages import (
     to_all,
     unavailable,
 )
-from ..server import PATH
-from ..utils import TIMEOUT, bounded, compute_port
+from ..utils import TIMEOUT, bounded
 from .helpers import connect, find_no_group, until
 from .processes import start_broker
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
-PORT = compute_port()
-URL = f"ws://127.0.0.1:{PORT}{PATH}"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ..messages import (
     leave,
     message,
     send,
+    to_all,
     unavailable,
 )
 from ..utils import TestWebSocket
@@ -71,7 +72,7 @@ async def test_broker_goes_away_and_comes_back() -> None:
                 await probe(client, group_id, client, no)
                 client.clear_messages()
                 await send(client, message(group_id))
-                await send(client, {"type": "ECHO_TO_ALL", "value": "whoever is here"})
+                await send(client, to_all("whoever is here"))
                 await send(client, create("B"))
             await send(client3, join(group_id_of_nobody := secrets.token_urlsafe()))
             away = [no, echo("whoever is here"), unavailable("B")]
@@ -119,7 +120,7 @@ async def test_groups_begin_and_end_after_each_time() -> None:
                 await pass_last_messages(group_id, client1, client2)
                 await send(client2, join(left_id))
                 await join_group(client2, await create_group(client1))
-                await client2.send_json({"type": "ECHO_TO_ALL", "value": "back"})
+                await client2.send_json(to_all("back"))
                 await client1.wait_for_message(echo("back"))
                 assert client2.messages == [unavailable(left_id), echo("back")]
         _, output = process1.end(signal.SIGINT)
@@ -188,3 +189,46 @@ async def test_without_a_broker() -> None:
             await send(client, message(group_id))
 
     assert client.messages == [group_message(group_id)]
+
+
+async def test_broadcast_reaches_clients_of_both_processes(nats_url: str) -> None:
+    with start_process(nats_url) as process1, start_process(nats_url) as process2:
+        async with (
+            create_socket_client(process1.url) as client1,
+            create_socket_client(process2.url) as client2,
+        ):
+            for sender in client1, client2, client1:
+                heard = len(client1.messages) + 1
+                await sender.send_json(to_all("HI"))
+                await client1.wait_for_message_count(heard)
+                await client2.wait_for_message_count(heard)
+
+    assert client1.messages == client2.messages == [echo("HI")] * 3
+
+
+async def test_groups_go_on_without_a_process_that_was_killed(nats_url: str) -> None:
+    with ExitStack() as stack:
+        processes = [stack.enter_context(start_process(nats_url)) for _ in "12"]
+        url1, url2 = [process.url for process in processes]
+        async with create_socket_client(url2) as client2:
+            with suppress(ConnectionError):  # no close frame
+                async with create_socket_client(url1) as client1:
+                    lost_id = await create_group(client1)
+                    group_id = await create_group(client2)
+                    await join_group(client1, group_id)
+                    await client2.send_json(message(group_id, "before"))
+                    await client1.wait_for_message(group_message(group_id, "before"))
+                    processes[0].end(signal.SIGKILL)
+            async with create_socket_client(url2) as client3:
+                await send(client3, join(lost_id))
+                new_id = await create_group(client3)
+                await join_group(client2, new_id)
+                await join_group(client3, group_id)
+                for known_id in group_id, new_id:
+                    await send(client2, message(known_id, "after"))
+
+    before = group_message(group_id, "before")
+    after = [group_message(group_id, "after"), group_message(new_id, "after")]
+    assert client1.messages == [before]
+    assert client2.messages == [before, *after]
+    assert client3.messages == [unavailable(lost_id), *after]

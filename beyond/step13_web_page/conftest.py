@@ -1,4 +1,4 @@
-"""What the test files share: a guard, virtual time, the server's options, brokers."""
+"""What the test files share: a guard, virtual time, options, brokers, a browser."""
 
 import asyncio
 import logging
@@ -14,6 +14,7 @@ from pytest_aiohttp import AiohttpServer
 
 from .broker import Broker, MemoryBroker, NatsBroker
 from .connection import Limits
+from .more.browser import browser, page_server, start_page
 from .more.processes import start_broker
 from .server import PATH, create_websocket_server
 from .utils import TIMEOUT, compute_port, start_server

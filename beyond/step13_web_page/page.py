@@ -5,11 +5,12 @@ from pathlib import Path
 
 from aiohttp import web
 
+FOLDER = Path(__file__).with_name("page")
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 FILES = {
-    "/": ("page.html", "text/html"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/page.css": ("page.css", "text/css"),
+    f"/{path.relative_to(FOLDER).as_posix()}": path for path in FOLDER.rglob("*.*")
 }
+FILES["/"] = FILES.pop("/index.html")
 HEADERS = {
     # The page may only load its own files and talk to its own server.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'"
@@ -29,10 +30,10 @@ def add_routes(app: web.Application) -> None:
 
 
 async def serve_file(request: web.Request) -> web.FileResponse:
-    """Answer with a file of the page from this folder."""
-    name, content_type = FILES[request.path]
-    headers = HEADERS | {"Content-Type": f"{content_type}; charset=utf-8"}
-    return web.FileResponse(Path(__file__).with_name(name), headers=headers)
+    """Answer with a file of the page."""
+    path = FILES[request.path]
+    headers = HEADERS | {"Content-Type": f"{TYPES[path.suffix]}; charset=utf-8"}
+    return web.FileResponse(path, headers=headers)
 
 
 def check_handshake(request: web.Request, origins: Collection[str]) -> None:

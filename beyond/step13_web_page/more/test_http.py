@@ -7,9 +7,9 @@ from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .more.processes import start_process
-from .server import create_websocket_server
-from .utils import TIMEOUT, compute_port, start_server
+from ..server import create_websocket_server
+from ..utils import TIMEOUT, compute_port, start_server
+from .processes import start_process
 
 PORT = compute_port()
 URL = f"http://127.0.0.1:{PORT}"
@@ -60,7 +60,11 @@ HEADERS = {
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
     ("path", "content_type"),
-    [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")],
+    [
+        ("/", "text/html"),
+        ("/group.js", "text/javascript"),
+        ("/more/style.css", "text/css"),
+    ],
 )
 async def test_files(path: str, content_type: str, method: str) -> None:
     status, headers = await ask(method, f"{URL}{path}", {})

@@ -1,4 +1,4 @@
-"""What the tests do with a page in a browser."""
+"""A page's line to the server, which a test can watch and disturb."""
 
 import json
 import re
@@ -7,23 +7,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from playwright.async_api import (
-    Browser,
-    ConsoleMessage,
-    Error,
-    Locator,
-    Page,
-    WebSocketRoute,
-    expect,
-)
+from playwright.async_api import Browser, Locator, Page, WebSocketRoute, expect
 
-from .messages import create_socket_client
-from .utils import TestWebSocket, compute_port
+from ..messages import URL as SERVER
+from ..messages import create_socket_client, join, message
+from ..utils import TestWebSocket
+from . import browser as plain
+from .browser import messages
 
-TIMEOUT = 5  # seconds
-expect.set_options(timeout=TIMEOUT * 1000)
-PORT = compute_port()
-URL = f"http://127.0.0.1:{PORT}"
 # The note under a message:
 OTHERS = re.compile(r"^\s*\d")
 OWN = re.compile(r"^You \d")
@@ -91,98 +82,50 @@ class Line:
 @asynccontextmanager
 async def open_page(
     browser: Browser,
-    url: str = URL,
+    url: str = plain.URL,
     *,
-    allowed: str = "(?!)",
     line: Line | None = None,
     stop_clock: bool = False,
     **options: Any,
 ) -> AsyncIterator[Page]:
-    """Open a page in its own browser session, and yield it.
+    """Open a page that connects through `line`, if given.
 
-    It connects through `line`, if given. With `stop_clock`, its time advances only by
-    `page.clock.run_for()`. `options` go to Playwright's `new_context`.
-    At the end of the `async with` block, raises `AssertionError` if the page has logged
-    an error that the regular expression `allowed` does not match.
+    With `stop_clock`, its time advances only by `page.clock.run_for()`.
     """
-    errors: list[str] = []
 
-    def note(error: ConsoleMessage | Error) -> None:
-        if isinstance(error, Error) or error.type == "error":
-            errors.append(str(error))
+    async def prepare(page: Page) -> None:
+        if line:
+            await page.route_web_socket("**/ws", line.connect)
+        if stop_clock:
+            await page.clock.install(time=0)
+            await page.clock.pause_at(1_000)
 
-    context = await browser.new_context(**options)
-    context.set_default_timeout(TIMEOUT * 1000)
-    page = await context.new_page()
-    page.on("console", note)
-    page.on("pageerror", note)
-    if line:
-        await page.route_web_socket("**/ws", line.connect)
-    if stop_clock:
-        await page.clock.install(time=0)
-        await page.clock.pause_at(1_000)
-    try:
-        await page.goto(url)
+    async with plain.open_page(browser, url, prepare=prepare, **options) as page:
         yield page
-        await page.evaluate("0")  # a fence: now all earlier errors have been noted
-    finally:
-        await context.close()
-    assert [error for error in errors if not re.search(allowed, error)] == []
 
 
 @asynccontextmanager
 async def another_member(group_id: str) -> AsyncIterator[TestWebSocket]:
     """Connect a client that joins the group."""
-    async with create_socket_client(f"{URL}/ws") as client:
-        await client.send_json({"type": "JOIN_GROUP", "value": group_id})
+    async with create_socket_client(SERVER) as client:
+        await client.send_json(join(group_id))
         await client.wait_for_message_count(1)
         yield client
 
 
 async def say_as(client: TestWebSocket, group_id: str, text: str) -> None:
     """Send a message to the group, and wait until the client hears it."""
-    value = {"groupId": group_id, "groupMessage": text}
-    await client.send_json({"type": "MESSAGE_GROUP", "value": value})
-    await client.wait_for_message({"type": "GROUP_MESSAGE", "value": value})
+    request = message(group_id, text)
+    await client.send_json(request)
+    await client.wait_for_message({**request, "type": "GROUP_MESSAGE"})
 
 
 def lines(page: Page) -> Locator:
     return page.get_by_role("list").get_by_role("listitem")
 
 
-def messages(page: Page) -> Locator:
-    return lines(page).get_by_role("paragraph")
-
-
 def notes(page: Page) -> Locator:
     return lines(page).locator("small")
-
-
-def status(page: Page) -> Locator:
-    return page.get_by_role("status")
-
-
-def notice(page: Page) -> Locator:
-    return page.locator("[aria-live=polite]")  # a screen reader reads it out
-
-
-def title(page: Page, name: str = "A") -> Locator:
-    return page.get_by_role("heading", name=name, exact=True)
-
-
-async def create_group(page: Page, name: str = "A") -> str:
-    """Create a group, and return its id."""
-    await page.get_by_label("Group name").fill(name)
-    await page.get_by_role("button", name="Create").click()
-    await expect(title(page, name)).to_be_visible()
-    return page.url.partition("#")[2]
-
-
-async def join_group(page: Page, group_id: str, name: str = "A") -> None:
-    """Join a group by its id."""
-    await page.get_by_label("Group id").fill(group_id)
-    await page.get_by_role("button", name="Join").click()
-    await expect(title(page, name)).to_be_visible()
 
 
 async def send(page: Page, text: str) -> None:

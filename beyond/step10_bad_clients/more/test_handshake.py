@@ -24,7 +24,7 @@ from ..messages import (
     to_all,
 )
 from ..server import PATH, create_websocket_server
-from ..utils import bounded
+from ..utils import TIMEOUT, bounded
 
 pytestmark = pytest.mark.usefixtures("no_server_errors")
 HANDSHAKE = (

@@ -4,14 +4,14 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiohttp import ClientSession
 
 from ..messages import (
     PORT,
     URL,
-    create_socket_client,
 )
 from ..server import create_websocket_server
 from ..utils import TIMEOUT, bounded

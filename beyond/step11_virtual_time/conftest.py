@@ -83,6 +83,16 @@ def unlimited(make_limits: Callable[..., Limits]) -> Options:
 
 
 @pytest.fixture
+async def server(
+    no_server_errors: None, aiohttp_server: AiohttpServer, unlimited: Options
+) -> TestServer:
+    """Give the test a fresh server; pytest-aiohttp stops it after the test."""
+    app = web.Application()
+    create_websocket_server(app, **unlimited)
+    return await start_server(aiohttp_server, app, compute_port())
+
+
+@pytest.fixture
 def new_peers(unlimited: Options) -> Callable[[], list[Options]]:
     """Return a function that returns the options of servers with common groups: one."""
     return lambda: [unlimited]

@@ -86,6 +86,16 @@ def unlimited(make_limits: Callable[..., Limits]) -> Options:
     return {"limits": make_limits(**WIDE)}
 
 
+@pytest.fixture
+async def server(
+    no_server_errors: None, aiohttp_server: AiohttpServer, unlimited: Options
+) -> TestServer:
+    """Give the test a fresh server; pytest-aiohttp stops it after the test."""
+    app = web.Application()
+    create_websocket_server(app, **unlimited)
+    return await start_server(aiohttp_server, app, compute_port())
+
+
 @pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
     """Start one NATS broker for all tests, and return its address."""

@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pytest_aiohttp import AiohttpServer
 
-from .utils import TIMEOUT
+from .server import create_websocket_server
+from .utils import TIMEOUT, compute_port, start_server
 
 Options = dict[str, Any]  # of create_websocket_server()
 pytest.register_assert_rewrite(f"{__package__}.messages")  # to explain its asserts
@@ -40,6 +44,16 @@ async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
 def unlimited() -> Options:
     """Return the options of a server that takes all that a test sends: none yet."""
     return {}
+
+
+@pytest.fixture
+async def server(
+    no_server_errors: None, aiohttp_server: AiohttpServer, unlimited: Options
+) -> TestServer:
+    """Give the test a fresh server; pytest-aiohttp stops it after the test."""
+    app = web.Application()
+    create_websocket_server(app, **unlimited)
+    return await start_server(aiohttp_server, app, compute_port())
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from aiohttp.typedefs import StrOrURL
 from hypothesis import Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
 
-from .conftest import Options
-from .messages import (
-    INVALID_MESSAGES,
+from ..conftest import Options
+from ..messages import TEXTS as USUAL_TEXTS
+from ..messages import (
     create,
     create_socket_client,
     cut_off,
@@ -33,10 +33,10 @@ from .messages import (
     leave,
     message,
 )
-from .messages import TEXTS as USUAL_TEXTS
-from .model import Model
-from .server import PATH, create_websocket_server
-from .utils import TestWebSocket, bounded
+from ..model import Model
+from ..server import PATH, create_websocket_server
+from ..utils import TestWebSocket, bounded
+from .invalid import INVALID_MESSAGES
 
 
 def as_json(kind: str, value: object) -> str:

@@ -1,21 +1,15 @@
-"""Integration tests of the WebSocket server."""
+"""More integration tests of the WebSocket server."""
 
 import asyncio
 import gc
-import re
 import sys
 from http import HTTPStatus
 
 import pytest
 from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .conftest import Options
-from .messages import (
-    INVALID,
-    INVALID_MESSAGES,
-    PORT,
+from ..messages import (
     TEXTS,
     URL,
     create_group,
@@ -32,18 +26,11 @@ from .messages import (
     to_all,
     unavailable,
 )
-from .server import PATH, create_websocket_server
-from .utils import TIMEOUT, bounded, start_server
+from ..server import PATH, create_websocket_server
+from ..utils import TIMEOUT, bounded, start_server
+from .invalid import INVALID, INVALID_MESSAGES
 
-
-@pytest.fixture(autouse=True)
-async def server(
-    no_server_errors: None, aiohttp_server: AiohttpServer, unlimited: Options
-) -> TestServer:
-    """Give every test a fresh server; pytest-aiohttp stops it after the test."""
-    app = web.Application()
-    create_websocket_server(app, **unlimited)
-    return await start_server(aiohttp_server, app, PORT)
+pytestmark = pytest.mark.usefixtures("server")
 
 
 async def test_given_echo_server_sends_the_value_back_once() -> None:
@@ -212,43 +199,6 @@ async def test_server_forgets_groups_without_members() -> None:
     assert blocks[-1] - blocks[-2] < 50
 
 
-@pytest.mark.parametrize("group_id", ["", "A", "*", "x" * 43, "0", " <Å>\r\n\0"])
-async def test_unknown_group_is_unavailable(group_id: str) -> None:
-    async with create_socket_client(URL) as other:
-        async with create_socket_client(URL) as client:
-            for request in [join, leave, message] * 2:
-                await client.send_json(request(group_id))
-            await client.wait_for_message_count(6)
-        await other.send_json({"type": "ECHO", "value": "me too"})
-
-    assert client.messages == [unavailable(group_id)] * 6
-    assert other.messages == [echo("me too")]
-
-
-async def test_group_ids_are_distinct_and_hard_to_guess(
-    aiohttp_server: AiohttpServer, unlimited: Options
-) -> None:
-    other_app = web.Application()
-    create_websocket_server(other_app, **unlimited)
-    other_server = await start_server(aiohttp_server, other_app, 0)
-    async with (
-        create_socket_client(URL) as client1,
-        create_socket_client(URL) as client2,
-        create_socket_client(other_server.make_url(PATH)) as client3,
-    ):
-        clients = [client1, client2, client3] * 20
-        names = ["A", "A", "B", "", "x" * 126, " <Å> "] * 10
-        group_ids = [
-            await create_group(client, name)
-            for client, name in zip(clients, names, strict=True)
-        ]
-
-    # 128 bits need at least 22 characters. Ids that are counted begin or end alike.
-    assert all(re.fullmatch(r"[\w-]{22,}", group_id) for group_id in group_ids)
-    assert len({group_id[:8] for group_id in group_ids}) == len(group_ids)
-    assert len({group_id[-8:] for group_id in group_ids}) == len(group_ids)
-
-
 async def test_names_come_back_as_they_are() -> None:
     async with (
         create_socket_client(URL) as client1,
@@ -256,27 +206,6 @@ async def test_names_come_back_as_they_are() -> None:
     ):
         for name in TEXTS:
             await join_group(client2, await create_group(client1, name), name)
-
-
-async def test_given_message_group_server_sends_it_to_members_once_only() -> None:
-    # Create test clients
-    async with (
-        create_socket_client(URL) as client1,
-        create_socket_client(URL) as client2,
-        create_socket_client(URL) as client3,
-    ):
-        group_id = await create_group(client1)
-        await join_group(client2, group_id)
-
-        # Send client message
-        await client2.send_json(message(group_id))
-        await client1.wait_for_message(group_message(group_id))
-        await client2.wait_for_message(group_message(group_id))
-
-    # Perform assertions on the responses
-    assert client1.messages == [group_message(group_id)]
-    assert client2.messages == [group_message(group_id)]
-    assert client3.messages == []
 
 
 async def test_outsiders_are_refused_and_change_no_group() -> None:
@@ -332,34 +261,6 @@ async def test_invalid_messages_about_a_group() -> None:
     refusals = [INVALID] * len(invalid_messages)
     assert client2.messages == [*refusals, group_message(group_id)]
     assert outsider.messages == refusals
-
-
-@pytest.mark.parametrize("way", ["leaves it", "leaves", "vanishes"])
-async def test_group_without_members_is_deleted(way: str) -> None:
-    async with create_socket_client(URL) as client1:
-        async with create_socket_client(URL) as client2:
-            lasting = await create_group(client2, "lasting")
-            await join_group(client1, lasting, "lasting")
-            group_id = await create_group(client1)
-            await join_group(client2, group_id)
-            await send(client1, leave(group_id))
-            await join_group(client1, group_id)  # it has a member, so it exists
-            await send(client1, leave(group_id))
-            if way == "leaves it":
-                await send(client2, leave(group_id))
-            elif way == "vanishes":
-                cut_off(client2)
-                await client2.wait_for_close(1006)
-
-        client1.clear_messages()
-        for request in join, leave, message:
-            await send(client1, request(group_id))
-        await send(client1, message(lasting, "alone"))
-
-    assert client1.messages == [
-        *[unavailable(group_id)] * 3,
-        group_message(lasting, "alone"),
-    ]
 
 
 async def test_client_that_joins_and_goes_at_once() -> None:
@@ -440,3 +341,16 @@ async def test_servers_share_nothing(aiohttp_server: AiohttpServer) -> None:
 
     assert client1.messages == [group_message(group_id)]
     assert client2.messages == [unavailable(group_id), echo("HO")]
+
+
+@pytest.mark.parametrize("group_id", ["", "A", "*", "x" * 43, "0", " <Å>\r\n\0"])
+async def test_unknown_group_is_unavailable(group_id: str) -> None:
+    async with create_socket_client(URL) as other:
+        async with create_socket_client(URL) as client:
+            for request in [join, leave, message] * 2:
+                await client.send_json(request(group_id))
+            await client.wait_for_message_count(6)
+        await other.send_json({"type": "ECHO", "value": "me too"})
+
+    assert client.messages == [unavailable(group_id)] * 6
+    assert other.messages == [echo("me too")]

@@ -1,0 +1,1 @@
+"""Tests that a server needs, and the lesson does not."""

@@ -1,8 +1,8 @@
-"""Run the tests of several steps on one server: `make step12` does, with this plugin.
+"""Run the tests of several steps on one server; `make step12` does, with this plugin.
 
-`pytest --noconftest -p conformance FOLDER ...`: the first folder's server takes the
-place of the others', and so do its conftest.py, utils.py and messages.py. With
-`--server my_chat.server`, the tests run on that module, and the modules beside it.
+`pytest --noconftest -p conformance FOLDER ...`: what the first folder has, its server,
+conftest.py, utils.py and so on, takes the place of what the other folders have.
+With `--server my_chat.server`, that module is the server; it may be an address, too.
 """
 
 import os
@@ -19,71 +19,65 @@ from typing import Any
 
 import pytest
 
-ROOMS = [
-    "server",
-    "protocol",
-    "groups",
-    "connection",
-    "broker",
-    "shared_groups",
-    "page",
-]
+FOLDER = re.compile(r".*?step\d+_\w+")
+ROOMS = {"server", "protocol", "groups", "connection"}
+ROOMS |= {"broker", "shared_groups", "page"}
 
 
 class Places(MetaPathFinder, Loader):
-    """Imports modules from other places than their names say, by a table."""
+    """Imports other modules than those that are named, by a table of both names."""
 
     def __init__(self, table: dict[str, str]) -> None:
-        """Take the table, from the names that are imported to those that take over."""
+        """Take the table, without the names that stay."""
         self.table = {name: other for name, other in table.items() if name != other}
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        """Find a module that is in the table; Python finds all others."""
+        """Find the modules in the table; Python finds all others."""
         return spec_from_loader(name, self) if name in self.table else None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import the other module in its place; if there is none, Python says so."""
-        name = module.__name__
-        sys.modules[name] = import_module(self.table[name])
+        """Import the other module in its place."""
+        sys.modules[module.__name__] = import_module(self.table[module.__name__])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option `--server`."""
-    parser.addoption("--server", help="module of the server to run the tests on")
+    """Add the option."""
+    parser.addoption("--server", help="run the tests on this module or address")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the tests import the server, and let them use the first folder's fixtures."""
-    paths = [Path(argument.partition("::")[0]) for argument in config.args]
-    first, *_ = folders = [it if it.is_dir() else it.parent for it in paths]
-    config.option.server = server = config.option.server or f"{first.name}.server"
-    if "://" in server:
-        os.environ["URL"], server = server, "relay"
-        config.pluginmanager.import_plugin(server)
-    files = [it for it in first.rglob("*.py") if not it.match("test_*")]
-    shared = {".".join(it.relative_to(first).with_suffix("").parts) for it in files}
-    package = "".join(server.rpartition(".")[:2])
-    table: dict[str, str] = {}
-    for folder in folders:
-        table |= {f"{folder.name}.{it}": f"{first.name}.{it}" for it in shared}
-        table |= {f"{folder.name}.{room}": f"{package}{room}" for room in ROOMS}
-        table[f"{folder.name}.server"] = server
-    try:
-        import_module(server)
-    except ImportError as error:
-        raise pytest.UsageError(f"cannot import {server}: {error}") from None
+    """Before any test is imported, decide what its imports mean."""
+    first, *others = [Path(FOLDER.findall(argument)[0]) for argument in config.args]
+    files = [it.relative_to(first).with_suffix("") for it in first.rglob("*.py")]
+    names = [".".join(it.parts) for it in files if not it.match("test_*")]
+    table = {
+        f"{it.name}.{name}": f"{first.name}.{name}" for it in others for name in names
+    }
+    if server := config.option.server:
+        if "://" in server:
+            os.environ["URL"], server = server, "relay"
+            config.pluginmanager.import_plugin(server)
+        package = "".join(server.rpartition(".")[:2])
+        for folder in first, *others:
+            table |= {f"{folder.name}.{room}": f"{package}{room}" for room in ROOMS}
+            table[f"{folder.name}.server"] = server
+        try:
+            import_module(server)
+        except ImportError as error:
+            raise pytest.UsageError(f"cannot import {server}: {error}") from None
     places = Places(table)
     if too_late := sorted(places.table.keys() & sys.modules.keys()):
         raise pytest.UsageError(f"{too_late} already imported: use --noconftest")
     sys.meta_path.insert(0, places)
-    if "conftest" in shared:
+    if "conftest" in names:
         config.pluginmanager.import_plugin(f"{first.name}.conftest")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests of which folder have run on which server."""
-    stats, config = terminalreporter.stats, terminalreporter.config
+    config, stats = terminalreporter.config, terminalreporter.stats
     ran = [it.nodeid for key in ("passed", "failed") for it in stats.get(key, [])]
-    counts = Counter(found[0] for it in ran if (found := re.search(r"step\d+_\w+", it)))
+    counts = Counter(Path(FOLDER.findall(nodeid)[0]).name for nodeid in ran)
+    server = config.option.server or Path(FOLDER.findall(config.args[0])[0]).name
     lines = [f"{count} of {folder}" for folder, count in counts.items()]
-    terminalreporter.write_line(f"tests on {config.option.server}: {', '.join(lines)}")
+    terminalreporter.write_line(f"tests on {server}: {', '.join(lines)}")

@@ -4,12 +4,12 @@ import ast
 import difflib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
 from pathlib import Path
-from shutil import copytree
 from subprocess import check_output
 
 from exercise.judge import read_catalogue
@@ -165,22 +165,41 @@ def wrong_servers() -> None:
                 print(f"{entry.number}. {entry.title}\n    {hint}")
 
 
-def report(path: Path, text: str, *options: str) -> str:
-    """Return what pytest prints on a copy of a step where a file has another text."""
+def find_tests(folder: Path) -> tuple[list[str], list[Path]]:
+    """Return the options and the folders with which make runs a step's tests."""
+    step = int(folder.name.removeprefix("step").partition("_")[0])
+    earlier = [find_step(number) for number in range(9, step)]
+    options = ["--noconftest", "-p", "conformance"] if earlier else []
+    return options, [folder, *earlier]
+
+
+def report(
+    path: Path, text: str, *options: str, base_port: str = "", bound: float = 600
+) -> str:
+    """Return what pytest prints on a copy of a step where a file has another text.
+
+    Raises `subprocess.TimeoutExpired` after `bound` seconds.
+    """
+    plugin, folders = find_tests(path.parent)
     with tempfile.TemporaryDirectory() as copy:
-        copytree(path.parent, Path(copy, path.parent))
-        Path(copy, "pyproject.toml").write_text(Path("pyproject.toml").read_text())
+        for folder in folders:
+            shutil.copytree(folder, Path(copy, folder))
+        shutil.copy("pyproject.toml", copy)
+        if plugin:
+            shutil.copy("beyond/conformance.py", f"{copy}/beyond")
         Path(copy, path).write_text(text)
-        environment = {"BASE_PORT": "5500"} | os.environ
+        base_port = base_port or os.environ.get("BASE_PORT") or "5500"
+        environment = os.environ | {"BASE_PORT": base_port, "PYTHONPATH": "beyond"}
         environment |= {"COLUMNS": "80", "CI": "", "BUILD_NUMBER": ""}
-        command = [sys.executable, "-m", *PYTEST.split(), *options, str(path.parent)]
+        command = [sys.executable, "-m", *PYTEST.split(), *options, *plugin]
         return subprocess.run(
-            command,
+            [*command, *map(str, folders)],
             cwd=copy,
             env=environment,
             capture_output=True,
             check=False,
             text=True,
+            timeout=bound,
         ).stdout
 
 

@@ -37,8 +37,9 @@ def weave(text: Path, *options: str) -> int:
 
 def find_step(step: int) -> Path:
     """Return a step's folder."""
-    name = f"step{step}_*"
-    return next(path for path in (*Path().glob(name), *Path("beyond").glob(name)))
+    for path in (*Path().glob(f"step{step}_*"), *Path().glob(f"beyond/step{step}_*")):
+        return path
+    sys.exit(f"There is no step {step}")
 
 
 def block(language: str, *lines: str) -> None:

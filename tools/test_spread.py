@@ -34,7 +34,7 @@ def change(step: Path, new: str) -> None:
 
 def spread() -> tuple[int, set[str], str]:
     """Spread what has changed in step 2; return the exit code and what is said."""
-    command = ["/bin/sh", str(SPREAD), "step2_b"]
+    command = ["/bin/sh", str(SPREAD), "2"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.returncode, {*result.stdout.splitlines()}, result.stderr
 

@@ -2,7 +2,7 @@
 
 import pytest
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Browser, Page, WebSocketRoute, expect
+from playwright.async_api import Browser, expect
 
 from .messages import URL as SERVER
 from .messages import create_socket_client, group_message, join, message, send
@@ -13,11 +13,10 @@ from .more.browser import (
     join_group,
     messages,
     notice,
-    open_page,
-    say,
     status,
     title,
 )
+from .more.line import Line, open_page, say
 
 # All tests share the browser, so they share its event loop.
 pytestmark = [
@@ -29,21 +28,27 @@ MARKUP = """<img src=x onerror="document.title = 'broken'">"""
 
 
 async def test_two_pages_talk_and_a_third_hears_nothing(browser: Browser) -> None:
+    line = Line()  # to see what a page receives, not only what it shows
+
     async with (
         open_page(browser) as page1,
         open_page(browser) as page2,
-        open_page(browser) as page3,
+        open_page(browser, line=line) as page3,
     ):
         await join_group(page2, await create_group(page1))
         await create_group(page3)
 
         await say(page1, "HI")
-        await say(page2, "HO")
+        await say(page2, "HI")
+        await say(page2, "last")
         await say(page3, "a fence")
 
-        await expect(messages(page1)).to_have_text(["HI", "HO"])
-        await expect(messages(page2)).to_have_text(["HI", "HO"])
+        await expect(messages(page1)).to_have_text(["HI", "HI", "last"])
+        await expect(messages(page2)).to_have_text(["HI", "HI", "last"])
         await expect(messages(page3)).to_have_text(["a fence"])
+
+    types = [answer["type"] for answer in line.answers]
+    assert types == ["GROUP_CREATED", "ECHO", "GROUP_MESSAGE"]
 
 
 async def test_page_and_client_in_one_group(browser: Browser) -> None:
@@ -63,9 +68,10 @@ async def test_message_is_text(browser: Browser) -> None:
         await join_group(page2, await create_group(page1, MARKUP), MARKUP)
         await say(page1, MARKUP)
 
-        await expect(messages(page2)).to_have_text([MARKUP])
-        await expect(page2.locator("img")).to_have_count(0)
-        await expect(page2).to_have_title(MARKUP)
+        for page in page1, page2:
+            await expect(messages(page)).to_have_text([MARKUP])
+            await expect(page.locator("img")).to_have_count(0)
+            await expect(page).to_have_title(MARKUP)
 
 
 async def test_address_invites(browser: Browser) -> None:
@@ -109,22 +115,14 @@ async def test_server_stops_and_comes_back(
 
 
 async def test_page_rejoins_its_group(browser: Browser) -> None:
-    sockets: list[WebSocketRoute] = []
-
-    def connect(socket: WebSocketRoute) -> None:
-        socket.connect_to_server()
-        sockets.append(socket)
-
-    async def watch(page: Page) -> None:
-        await page.route_web_socket("**/ws", connect)
-
+    line = Line()
     async with (
-        open_page(browser, prepare=watch) as page,
+        open_page(browser, line=line) as page,
         create_socket_client(SERVER) as client,
     ):
         group_id = await create_group(page)
         await send(client, join(group_id))
-        await sockets[0].close()
+        await line.cut()
         await expect(status(page)).to_have_text("disconnected")
         await expect(status(page)).to_have_text("connected")
         await expect(notice(page)).to_be_empty()  # it has joined again

@@ -47,59 +47,7 @@ MARKUP = """<img src=x onerror="document.title = 'broken'">"""
 TRYING = re.compile(r"^Trying again in \d+ s$")
 
 
-async def test_two_pages_talk_and_a_third_hears_nothing(browser: Browser) -> None:
-    line = Line()  # to see what a page receives, not only what it shows
-
-    async with (
-        open_page(browser) as page1,
-        open_page(browser) as page2,
-        open_page(browser, line=line) as page3,
-    ):
-        group_id = await create_group(page1)
-        await join_group(page2, group_id)
-        await create_group(page3)
-
-        await say(page1, "HI")
-        await say(page2, "HI")
-        await say(page2, "last")
-        await say(page3, "a fence")
-
-        await expect(messages(page1)).to_have_text(["HI", "HI", "last"])
-        await expect(messages(page2)).to_have_text(["HI", "HI", "last"])
-        await expect(messages(page3)).to_have_text(["a fence"])
-
-    types = [answer["type"] for answer in line.answers]
-    assert types == ["GROUP_CREATED", "ECHO", "GROUP_MESSAGE"]
-
-
-async def test_page_and_client_in_one_group(browser: Browser) -> None:
-    async with open_page(browser) as page:
-        group_id = await create_group(page)
-        async with another_member(group_id) as client:
-            await client.send_json({"type": "ECHO_TO_ALL", "value": "not for a group"})
-            await say_as(client, group_id, "from the client")
-            await expect(messages(page)).to_have_text(["from the client"])
-            await say(page, "from the page")
-
-    values = [message["value"] for message in client.messages[1:]]
-    texts = ["from the client", "from the page"]
-    said = [{"groupId": group_id, "groupMessage": text} for text in texts]
-    assert values == ["not for a group", *said]
-
-
-async def test_markup_is_text(browser: Browser) -> None:
-    async with open_page(browser) as page1, open_page(browser) as page2:
-        await join_group(page2, await create_group(page1, MARKUP), MARKUP)
-
-        await say(page1, MARKUP)
-
-        for page in page1, page2:
-            await expect(messages(page)).to_have_text([MARKUP])
-            await expect(page.locator("img")).to_have_count(0)
-            await expect(page).to_have_title(MARKUP)
-
-
-async def test_address_invites(browser: Browser) -> None:
+async def test_address_instead_of_an_id(browser: Browser) -> None:
     async with open_page(browser) as page1:
         group_id = await create_group(page1)
         await say(page1, "before")
@@ -288,7 +236,7 @@ async def test_dead_line_is_noticed(browser: Browser) -> None:
             await expect(status(page)).to_have_text("disconnected")
 
 
-async def test_page_rejoins_its_group(browser: Browser) -> None:
+async def test_draft_and_gap_after_a_reconnect(browser: Browser) -> None:
     line = Line()
     async with open_page(browser, line=line, stop_clock=True) as page:
         group_id = await create_group(page)
@@ -347,7 +295,7 @@ async def test_group_that_cannot_be_reached_for_a_while(browser: Browser) -> Non
             await expect(messages(page)).to_have_text(["back"])
 
 
-async def test_server_stops_and_comes_back(
+async def test_wishes_while_the_server_is_away(
     browser: Browser, page_server: TestServer, start_page: plain.StartPage
 ) -> None:
     async with open_page(browser, allowed=CONNECTION_REFUSED) as page:

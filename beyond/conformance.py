@@ -73,11 +73,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(f"{first.name}.conftest")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests of which folder have run on which server."""
-    config, stats = terminalreporter.config, terminalreporter.stats
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say at the end how many tests of which folder have run on which server."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    stats = reporter.stats if reporter else {}  # there is none in a worker process
     ran = [it.nodeid for key in ("passed", "failed") for it in stats.get(key, [])]
     counts = Counter(Path(FOLDER.findall(nodeid)[0]).name for nodeid in ran)
-    server = config.option.server or Path(FOLDER.findall(config.args[0])[0]).name
-    lines = [f"{count} of {folder}" for folder, count in counts.items()]
-    terminalreporter.write_line(f"tests on {server}: {', '.join(lines)}")
+    if counts and reporter:
+        server = config.option.server or Path(FOLDER.findall(config.args[0])[0]).name
+        lines = [f"{count} of {folder}" for folder, count in counts.items()]
+        reporter.write_line(f"tests on {server}: {', '.join(lines)}")

@@ -109,15 +109,16 @@ async def visit(aiohttp_server, when_left):
         pass
 
 
-async def test_error_that_is_expected(no_server_errors):
+async def test_error_that_is_expected(no_server_errors, caplog):
     await catches()
+    assert "not counted" in caplog.text
     assert no_server_errors == ["shop logged: not counted, KeyError('visitors')"]
     no_server_errors.clear()
 
 
 async def test_patches_are_undone(aiohttp_server, monkeypatch):
-    await visit(aiohttp_server, fails)
     monkeypatch.undo()
+    await visit(aiohttp_server, fails)
 
 
 @pytest.mark.parametrize(

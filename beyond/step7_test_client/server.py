@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 
 from aiohttp import WSMsgType, web
@@ -23,11 +23,12 @@ def parse(frame: str | bytes) -> object:
     return value
 
 
-async def broadcast(clients: Iterable[web.WebSocketResponse], text: str) -> None:
+async def broadcast(clients: Collection[web.WebSocketResponse], text: str) -> None:
     """Send `text` to all `clients`, except those that have gone."""
     for client in list(clients):  # the set can change while send_str() waits
-        with suppress(ConnectionError):
-            await client.send_str(text)
+        if client in clients:
+            with suppress(ConnectionError):
+                await client.send_str(text)
 
 
 def create_websocket_server(app: web.Application) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 import gc
 import json
-import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from http import HTTPStatus
 from socket import AF_INET, SHUT_RDWR, SOCK_STREAM, fromfd
@@ -134,31 +132,8 @@ async def send(client: TestWebSocket, request: object) -> None:
     await client.settle()
 
 
-@pytest.fixture
-async def no_server_errors(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fail the test if the server has logged an error, or left a task running.
-
-    Request it before the server: then it checks when the server has stopped.
-    """
-    before = asyncio.all_tasks()  # those of a server that outlives the test
-    yield
-    tasks = asyncio.all_tasks() - before - {asyncio.current_task()}
-    if tasks:  # a handler may still be cleaning up
-        await asyncio.wait(tasks, timeout=TIMEOUT / 4)
-    problems = [f"still running: {t.get_coro()}" for t in tasks if not t.done()]
-    for phase in ("setup", "call", "teardown"):
-        for record in caplog.get_records(phase):
-            if record.levelno >= logging.ERROR:
-                cause = record.exc_info[1] if record.exc_info else None
-                problems.append(
-                    f"{record.name} logged: {record.getMessage()}, {cause!r}"
-                )
-    if problems:
-        pytest.fail("\n".join(dict.fromkeys(problems)), pytrace=False)  # each once
-
-
 @pytest.fixture(autouse=True)
-async def server(no_server_errors: None, aiohttp_server: AiohttpServer) -> TestServer:
+async def server(aiohttp_server: AiohttpServer) -> TestServer:
     """Give every test a fresh server; pytest-aiohttp stops it after the test."""
     app = web.Application()
     create_websocket_server(app)

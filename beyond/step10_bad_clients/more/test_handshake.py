@@ -120,7 +120,9 @@ async def test_malformed_handshake(start: Start, handshake: bytes) -> None:
     assert status == b"400"
 
 
-def test_errors_of_ours_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_of_ours_are_logged(
+    caplog: pytest.LogCaptureFixture, no_server_errors: list[str]
+) -> None:
     create_websocket_server(web.Application())
 
     server_logger.error("without an exception")
@@ -130,4 +132,4 @@ def test_errors_of_ours_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         "without an exception",
         "with one",
     ]
-    caplog.clear()  # or no_server_errors would object
+    no_server_errors.clear()

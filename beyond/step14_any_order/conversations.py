@@ -8,7 +8,7 @@ from aiohttp import web
 
 from .model import Event, Model
 from .search import find_order
-from .simulation import Connector, choose, note, run_server
+from .simulation import Connector, Test, choose, note, run_server
 from .store import Store
 from .utils import create_socket_client
 
@@ -95,17 +95,17 @@ class Conversation:
         for n in CLIENTS:
             events = [event for event in self.history if event.client == n]
             heard = [event.text for event in events if event.kind == "hears"]
-            lines.append(f"client {n} {', '.join(map(str, self.deeds(n)))}")
+            lines.append(f"client {n}: {', '.join(map(str, self.actions(n)))}")
             lines.append(f"client {n} heard {heard}")
         return "\n".join(lines)
 
-    def deeds(self, n: int) -> list[Event]:
+    def actions(self, n: int) -> list[Event]:
         """Return what a client did."""
         notices = ("hears", "is up to date")
         return [it for it in self.history if it.client == n and it.kind not in notices]
 
 
-def talk_to(create_websocket_server: Create) -> Callable:
+def talk_to(create_websocket_server: Create) -> Test:
     """Return a test that holds a conversation with a server of this kind."""
 
     async def test() -> None:

@@ -12,11 +12,18 @@ from .store import Store
 
 
 def parse(frame: str | bytes) -> object:
-    """Return the value of the JSON text in `frame`, or None if it is not JSON."""
+    """Return the value of the JSON text in `frame`, or None if it is not JSON.
+
+    Numbers beyond Python's limits, such as 1e999, do not count as JSON.
+    """
     try:
-        return json.loads(frame)
+        text = frame if isinstance(frame, str) else frame.decode()
+        value = json.loads(text)
+        # loads() accepts NaN and lone surrogates: this raises ValueError.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 async def send(clients: Iterable[web.WebSocketResponse], text: str) -> None:

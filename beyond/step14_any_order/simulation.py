@@ -1,23 +1,25 @@
 """Runs a test in many orders of events. Only this file knows the engine, detangle."""
 
 import asyncio
-import functools
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial, wraps
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import detangle
 import pytest
+from aiohappyeyeballs import AddrInfoType
 from aiohttp import TCPConnector, web
+from aiohttp.client_proto import ResponseHandler
 
 from .utils import TestWebSocket
 
 __tracebackhide__ = True  # pytest's reports show the test, not this file
-ORDERS = int(os.environ.get("ORDERS") or "300")  # in each test
+ORDERS = int(os.environ.get("ORDERS") or "200")  # in each test
 SETTINGS: dict[str, Any] = {
     # In seconds; what is written at once can arrive in parts.
     "net": {"latency": (0.0005, 0.005), "fragment": 0.3},
@@ -27,6 +29,7 @@ SETTINGS: dict[str, Any] = {
 Test = Callable[..., Coroutine[Any, Any, None]]
 choose = detangle.choice  # an item of a list; the shortest schedule prefers the first
 note = detangle.note  # adds a line to the schedule
+verbose = False  # whether a report shows every step of the event loop
 
 
 class AnyOrder(detangle.Strategy):
@@ -58,11 +61,11 @@ class Connector(TCPConnector):
     """How a client connects here: an option of `create_socket_client`."""
 
     async def _wrap_create_connection(
-        self, protocol: Any, *_: Any, addr_infos: Any, **__: Any
-    ) -> Any:
+        self, *arguments: Any, addr_infos: list[AddrInfoType], **_: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
         host, port = addr_infos[0][4]
         loop = asyncio.get_running_loop()
-        connection = await loop.create_connection(protocol, host, port)
+        connection = await loop.create_connection(arguments[0], host, port)
         self.transport = connection[0]
         return connection
 
@@ -86,6 +89,7 @@ async def run_server(app: web.Application, host: str = "server") -> AsyncIterato
         await asyncio.sleep(1)  # handlers of clients that have gone may still clean up
     finally:
         await runner.cleanup()
+        await asyncio.sleep(1)  # tasks that have been cancelled end
 
 
 class ErrorLog(logging.Handler):
@@ -104,30 +108,33 @@ class ErrorLog(logging.Handler):
 
 @contextmanager
 def observe() -> Iterator[list[str]]:
-    """Yield the errors that are logged; note what the clients send and hear."""
+    """Yield the errors that are logged; note what clients send and hear."""
+    log, send, record = ErrorLog(), TestWebSocket.send_str, TestWebSocket.record
 
-    def noted(verb: str, method: Any) -> Any:
-        def call(client: TestWebSocket, data: object, *others: Any, **more: Any) -> Any:
-            note(f"client {client.number} {verb} {data}")
-            return method(client, data, *others, **more)
+    async def send_str(
+        client: TestWebSocket, data: str, *options: Any, **_: Any
+    ) -> None:
+        note(f"client {client.number} sends {data}")
+        await send(client, data, *options)
 
-        return call
+    def note_message(client: TestWebSocket, data: str, *options: Any) -> None:
+        note(f"client {client.number} hears {data}")
+        record(client, data, *options)
 
-    log = ErrorLog()
     logging.getLogger().addHandler(log)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, verb in ("send_str", "sends"), ("record", "hears"):
-            method = getattr(TestWebSocket, name)
-            patch.setattr(TestWebSocket, name, noted(verb, method))
-        yield log.lines
-    logging.getLogger().removeHandler(log)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TestWebSocket, "send_str", send_str)
+            patch.setattr(TestWebSocket, "record", note_message)
+            yield log.lines
+    finally:
+        logging.getLogger().removeHandler(log)
 
 
-def explore(test: Test, orders: int = ORDERS, **options: Any) -> detangle.ExploreStats:
-    """Run `test` in so many orders, always the same ones; fail with the first problem.
-
-    With TOKEN in the environment, run the one order that a report named.
-    """
+def run_all(test: Test, orders: int, **options: Any) -> detangle.ExploreStats:
+    """Run `test` in many orders; raise the first problem, described."""
+    options = {"strategy": AnyOrder(), "database": False, **SETTINGS, **options}
+    token = os.environ.get("TOKEN")
     with observe() as errors:
 
         async def run() -> None:
@@ -135,8 +142,6 @@ def explore(test: Test, orders: int = ORDERS, **options: Any) -> detangle.Explor
             await test()
             assert not errors, "\n".join(errors)
 
-        options = {"strategy": AnyOrder(), "database": False, **SETTINGS, **options}
-        token = os.environ.get("TOKEN")
         try:
             return detangle.explore(run, runs=orders, replay=token, **options)
         except detangle.BugFound as error:
@@ -144,32 +149,59 @@ def explore(test: Test, orders: int = ORDERS, **options: Any) -> detangle.Explor
     raise pytest.fail.Exception(report, pytrace=False)
 
 
-def in_any_order(test: Test) -> Callable[..., None]:
-    """Let pytest run an asynchronous test in many orders."""
+async def explore(
+    test: Test, orders: int = ORDERS, **options: Any
+) -> detangle.ExploreStats:
+    """Run `test` in many orders, the same ones each time; fail with the first problem.
 
-    @functools.wraps(test)
-    def run(**fixtures: Any) -> None:
-        explore(functools.partial(test, **fixtures))
+    With TOKEN in the environment, run it once, in the order that a report has named.
+    Each order has its own event loop, so this runs in a thread.
+    """
+    return await asyncio.to_thread(run_all, test, orders, **options)
+
+
+async def explore_all(test: Test, deviations: int) -> detangle.ExploreStats:
+    """Run `test` in every order with at most so many steps out of turn, or timers late.
+
+    All frames take the same time here, and arrive whole.
+    """
+    net = {"latency": (0.001, 0.001), "fragment": 0}
+    strategy = detangle.DFS(deviations)
+    return await explore(test, 10**6, strategy=strategy, net=net, jitter_steps=2)
+
+
+def in_any_order(test: Test) -> Test:
+    """Let pytest run a test in many orders."""
+
+    @wraps(test)
+    async def run(**fixtures: Any) -> None:
+        await explore(partial(test, **fixtures))
 
     return run
 
 
 def describe(report: detangle.BugReport) -> str:
     """Return what went wrong, the schedule, and how to repeat it."""
-    problem = report.failure.exception or report.failure.message
-    lines = [str(problem), "", "The shortest schedule:"]
-    for event in report.trace.events if report.trace else ():
-        time, place = f"{1000 * event.time:8.1f} ms", event.location
+    if verbose:
+        return report.render(trace_limit=0)
+    events = report.trace.events if report.trace else []
+    handlers = dict.fromkeys(it.actor for it in events if "_handle_re" in it.actor)
+    names = {task: f"handler {number}" for number, task in enumerate(handlers, 1)}
+    lines = []
+    for event in events:
+        time, place = f"{1000 * event.time:7.1f} ms  ", event.location
+        name = names.get(event.actor, event.actor)
         if event.verb == "note":
-            lines.append(f"{time}  {event.text}")
+            lines.append(f"{time}{event.text}")
         elif place and event.verb == "await" and is_server(place.filename):
             where = f"{Path(place.filename).name}:{place.lineno}"
-            task = event.actor.replace("RequestHandler._handle_request#", "handler ")
-            lines.append(f"{time}      {task} waits in {place.function}, {where}")
+            lines.append(f"{time}    {name} waits in {place.function}, {where}")
         if event.deviation:
-            others = ", ".join(event.deviation)
-            lines.append(f"{' ' * 11}  ({event.actor} went ahead of {others})")
-    return "\n".join([*lines, "", f"To repeat it: TOKEN={report.token}"])
+            others = ", ".join(names.get(it, it) for it in event.deviation)
+            lines.append(f"{' ' * 12}    ({name} went ahead of {others})")
+    problem = str(report.failure.exception or report.failure.message)
+    token = f"To repeat it: TOKEN={report.token}"
+    return "\n".join([problem, "", "The shortest schedule:", *lines, "", token])
 
 
 def is_server(path: str) -> bool:

@@ -5,5 +5,5 @@ from .server import create_websocket_server
 from .simulation import explore
 
 
-def test_conversations_in_any_order() -> None:
-    explore(talk_to(create_websocket_server), orders=500)
+async def test_conversations_in_any_order() -> None:
+    await explore(talk_to(create_websocket_server))

@@ -1,5 +1,7 @@
 """Servers that go wrong only in some orders: the conversations find each of them."""
 
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -137,15 +139,16 @@ def edit_server(edits: list[Edit]) -> ModuleType:
     for old, new in edits:
         assert old in source, old
         source = source.replace(old, new)
-    module = ModuleType(f"{__package__}.racing_server")
+    spec = ModuleSpec(f"{__package__}.racing_server", loader=None)
+    module = module_from_spec(spec)
     exec(compile(source, "server.py", "exec"), module.__dict__)
     return module
 
 
 @pytest.mark.parametrize("edits", RACES.values(), ids=RACES)
-def test_race_is_found(edits: list[Edit]) -> None:
+async def test_race_is_found(edits: list[Edit]) -> None:
     racing_server = edit_server(edits)
     with pytest.raises(pytest.fail.Exception):
-        explore(
+        await explore(
             talk_to(racing_server.create_websocket_server), orders=3000, shrink=False
         )

@@ -1,4 +1,4 @@
-"""Tests of the search: which histories have an order, and which have none?"""
+"""Tests of the search: histories that have an order, and histories that have none."""
 
 import pytest
 

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
 from .server import create_websocket_server
-from .simulation import Connector, in_any_order, run_server
+from .simulation import Connector, explore, explore_all, run_server
 from .utils import TestWebSocket, compute_port, create_socket_client, start_server
 
 PORT = compute_port()
@@ -53,11 +52,21 @@ async def test_change_groups_on_the_network(aiohttp_server: AiohttpServer) -> No
     await change_groups_during_a_message(partial(create_socket_client, URL))
 
 
-@in_any_order
-async def test_change_groups_in_any_order() -> None:
+async def change_groups() -> None:
+    """Start a server in the simulation, and hold the conversation with it."""
     app = web.Application()
     create_websocket_server(app)
     async with run_server(app) as url:
         await change_groups_during_a_message(
             lambda: create_socket_client(url, connector=Connector())
         )
+
+
+async def test_change_groups_in_any_order() -> None:
+    await explore(change_groups)
+
+
+async def test_change_groups_with_one_deviation() -> None:
+    """Nothing goes wrong if any one step comes out of turn, or any one timer late."""
+    stats = await explore_all(change_groups, deviations=1)
+    assert stats.exhausted

@@ -19,7 +19,7 @@ from aiohttp.client_proto import ResponseHandler
 from .utils import TestWebSocket
 
 __tracebackhide__ = True  # pytest's reports show the test, not this file
-ORDERS = int(os.environ.get("ORDERS") or "200")  # in each test
+ORDERS = int(os.environ.get("ORDERS") or "150")  # in each test
 SETTINGS: dict[str, Any] = {
     # In seconds; what is written at once can arrive in parts.
     "net": {"latency": (0.0005, 0.005), "fragment": 0.3},

@@ -1,7 +1,8 @@
 """Build the projects of "Your own server" and its recipes, and run their tests.
 
 Each page is one project: its files are the blocks whose first line is a path. Those
-that it does not show, and utils.py, are the ones of own_server.md. A block of language
+that it does not show, and utils.py, are the ones of own_server.md; simulation.py is
+step 14's. A block of language
 diff is a change of one file; the block of language text behind it is what pytest then
 prints, to the letter, except that a line "…" stands for any number of lines.
 """
@@ -22,6 +23,7 @@ PAGES = [FIRST, *sorted(Path("docs/recipes").glob("*.md"))]
 PORTS = cycle(range(20, 99))  # beside those of the steps: none is used twice in a row
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 UTILS = "beyond/step7_test_client"
+SIMULATION = Path("beyond/step14_any_order/simulation.py")
 Change = tuple[str, str]  # a block of language diff, and the report behind it
 
 
@@ -67,6 +69,8 @@ def build(page: Path, utils: str = UTILS) -> dict[str, str]:
         [change] = [change for change, report in find_changes(CLOCKS) if not report]
         apply(change, files)
     files |= {"tests/utils.py": Path(utils, "utils.py").read_text()}
+    if "from .simulation import" in "".join(files.values()):
+        files |= {"tests/simulation.py": SIMULATION.read_text()}
     return files | {"tests/__init__.py": ""}
 
 
@@ -361,7 +365,7 @@ def test_page_says_what_it_needs(page: Path) -> None:
         assert (f"`{Path(path).name}`" in needs) is not own
     code = "\n".join(build(page).values())
     used = {*re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)}
-    used -= {*sys.stdlib_module_names, "shop", "feed", "pytest_asyncio"}
+    used -= {*sys.stdlib_module_names, "shop", "feed", "prices", "pytest_asyncio"}
     [packages] = re.findall("`pip install (.*?)`", needs)
     assert {name.replace("_", "-") for name in used} <= {*packages.split()}
 

@@ -9,8 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import copy
+from textwrap import dedent
 
 import pytest
+
+from tools.test_own_project import FIRST, build
+from tools.test_own_project import run as run_project
 
 STEP = Path("step6_groups")
 TESTS = '''
@@ -192,3 +196,59 @@ def test_guard_keeps_what_the_test_expects(reports: dict[str, list[str]]) -> Non
     assert reports["test_error_that_is_expected"] == []
     [report] = reports["test_patches_are_undone"]
     assert report.startswith("aiohttp.server logged: Error handling request")
+
+
+LOGURU = """
+import loguru
+
+
+@loguru.logger.catch
+async def clean_up():
+    raise KeyError("visitors")
+"""
+# A test with a fixture, and a mark, as FastAPI teaches.
+ANYIO = """
+import asyncio
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+{fixture}
+
+
+async def test_others(loop):
+    assert loop in (None, asyncio.get_running_loop())
+"""
+LOOP = "@pytest.fixture\n{}def loop():\n    return {}"
+FIXTURES = {
+    "own_server": LOOP.format("", "None"),  # not asynchronous: see strict_mode
+    "recipes/strict_mode": LOOP.format("async ", "asyncio.get_running_loop()"),
+}
+
+
+def test_guard_sees_what_is_passed_on_by_loguru(tmp_path: Path) -> None:
+    code = Path("docs/own_server.md").read_text()
+    blocks = re.findall("^    ```python\n(.*?)    ```$", code, re.MULTILINE | re.DOTALL)
+    files = build(FIRST)
+    files["tests/conftest.py"] += dedent(blocks[0])
+    end = "    return socket\n"
+    files["shop.py"] = files["shop.py"].replace(end, f"    await clean_up()\n{end}")
+    files["shop.py"] += LOGURU
+    returncode, output = run_project(files, tmp_path)
+    assert returncode == 1
+    assert re.search(r"^loguru logged: An error .*KeyError\('vis", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", FIXTURES)
+def test_guard_leaves_tests_of_anyio_alone(tmp_path: Path, page: str) -> None:
+    files = build(Path(f"docs/{page}.md"))
+    files["tests/test_others.py"] = ANYIO.format(fixture=FIXTURES[page])
+    returncode, output = run_project(files, tmp_path, PYTEST_ADDOPTS="")
+    assert returncode == 0, output

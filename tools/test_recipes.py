@@ -376,15 +376,18 @@ def test_page_shows_a_wrong_project(page: Path) -> None:
 
 
 def test_guard_is_that_of_the_steps() -> None:
-    mark = "LIBRARIES = "
-    guard = build(FIRST)["tests/conftest.py"]
-    steps = [
-        Path(path).read_text() for path in sorted(Path().glob("step*/conftest.py"))
-    ]
-    assert {step.partition("\n\n")[2] for step in steps} == {guard.partition("\n")[2]}
+    guard = build(FIRST)["tests/conftest.py"].partition("\n")[2]
     strict = build(Path("docs/recipes/strict_mode.md"))["tests/conftest.py"]
-    own = strict.replace("pytest_asyncio.fixture", "pytest.fixture")
-    assert own.partition(mark)[2] == guard.partition(mark)[2]
+    strict = strict.replace("import pytest_asyncio\n", "").replace("_asyncio", "")
+    assert strict.partition("\n")[2] == guard
+    for path in [*Path().glob("step*/conftest.py"), Path(UTILS, "conftest.py")]:
+        assert path.read_text().partition("\n\n")[2] == guard
+    [constant] = re.findall("^LIBRARIES = .*\n", guard, re.MULTILINE)
+    body = guard.partition('left a task running."""\n')[2]
+    for path in Path().glob("beyond/step*/conftest.py"):
+        step = path.read_text()  # with more fixtures, and docstrings of its own
+        assert constant in step
+        assert body in step
 
 
 def main() -> None:

@@ -64,6 +64,18 @@ def table(step: int, name: str, constant: str, rows: int) -> None:
     block("python", *lines[first : first + 1 + rows], "    # and more", "}")
 
 
+def row(step: int, name: str, *keys: str) -> None:
+    """Print rows of a table in a file, each with its key."""
+    source = find_step(step).joinpath(name).read_text()
+    rows = [
+        re.search(rf'^    "{key}": \(\n.*?^    \),\n', source, re.M | re.S)
+        for key in keys
+    ]
+    block(
+        "python", textwrap.dedent("".join(found[0] for found in rows if found)).rstrip()
+    )
+
+
 def code(step: int, name: str, *functions: str) -> None:
     """Print functions and classes of a file."""
     source = find_step(step).joinpath(name).read_text()

@@ -13,8 +13,8 @@ from textwrap import dedent
 
 import pytest
 
-from tools.test_own_project import FIRST, build
-from tools.test_own_project import run as run_project
+from tools.test_recipes import FIRST, build
+from tools.test_recipes import run as run_project
 
 STEP = Path("step6_groups")
 TESTS = '''

@@ -87,13 +87,19 @@ class Connection(web.WebSocketResponse):
         )
         if request.transport is None:
             raise ConnectionResetError("the client has gone")
+        self.request = request
         self.transport = request.transport
         self.backlog = limits.backlog
+
+    def cut_off(self) -> None:
+        """Cut the client off, if it is still connected."""
+        if self.request.transport:
+            self.transport.abort()
 
     def check_backlog(self) -> None:
         """Cut the client off if it is too far behind: then sending to it raises."""
         if self.transport.get_write_buffer_size() > self.backlog:
-            self.transport.abort()
+            self.cut_off()
 
     async def pong(self, message: bytes = b"") -> None:
         """Answer a ping; pongs count in the backlog, too."""
@@ -104,7 +110,7 @@ class Connection(web.WebSocketResponse):
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Close the connection; cut the client off if it does not read the rest."""
-        asyncio.get_running_loop().call_later(GRACE, self.transport.abort)
+        asyncio.get_running_loop().call_later(GRACE, self.cut_off)
         return await super().close(code=code, message=message, drain=drain)
 
 

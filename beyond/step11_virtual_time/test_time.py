@@ -14,8 +14,10 @@ from aiohttp import WSCloseCode, web
 from aiohttp.test_utils import TestServer
 from pytest_aiohttp import AiohttpServer
 
-from .connection import DEFAULT_LIMITS
+from .connection import DEFAULT_LIMITS, Limits
 from .messages import (
+    LONG,
+    LONG_TEXTS,
     PORT,
     URL,
     create_group,
@@ -27,10 +29,12 @@ from .messages import (
     join_group,
     leave,
     message,
+    resume_reading,
     send,
+    stop_reading,
     unavailable,
 )
-from .server import create_websocket_server
+from .server import PATH, create_websocket_server
 from .utils import SocketState, TestWebSocket, start_server
 
 Go = Callable[[TestWebSocket], Awaitable[None]]
@@ -99,6 +103,25 @@ async def test_handshake_that_never_ends_is_cut_off_in_time() -> None:
 
     writer.close()
     await writer.wait_closed()
+
+
+async def test_slow_client_says_goodbye_and_reads_the_rest(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    app = web.Application()
+    create_websocket_server(app, Limits(message_size=LONG, backlog=2**24))
+    url = (await start_server(aiohttp_server, app, 0)).make_url(PATH)
+
+    async with create_socket_client(url) as slow_client:
+        stop_reading(slow_client)
+        for text in LONG_TEXTS[:60]:
+            await slow_client.send_json(echo(text))
+        await slow_client.send_close()
+        await asyncio.sleep(0.1)  # until the server has answered all of this
+        resume_reading(slow_client)
+    await asyncio.sleep(HOUR)  # its timers run out, and it logs no error
+
+    assert slow_client.messages == [echo(text) for text in LONG_TEXTS[:60]]
 
 
 async def test_client_that_says_too_much_is_closed() -> None:

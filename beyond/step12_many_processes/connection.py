@@ -95,16 +95,22 @@ class Connection(web.WebSocketResponse):
         )
         if request.transport is None:
             raise ConnectionResetError("the client has gone")
+        self.request = request
         self.transport = request.transport
         self.backlog = limits.backlog
         self.window = limits.window
         self.times = deque[float](maxlen=limits.messages + 1)  # of the last messages
         self.is_lost = True  # in the end, unless one side closes it properly
 
+    def cut_off(self) -> None:
+        """Cut the client off, if it is still connected."""
+        if self.request.transport:
+            self.transport.abort()
+
     def check_backlog(self) -> None:
         """Cut the client off if it is too far behind: then sending to it raises."""
         if self.transport.get_write_buffer_size() > self.backlog:
-            self.transport.abort()
+            self.cut_off()
 
     def is_too_fast(self) -> bool:
         """Count a message; tell whether it is one too many in this time."""
@@ -129,7 +135,7 @@ class Connection(web.WebSocketResponse):
         self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
         """Close the connection; cut the client off if it does not read the rest."""
-        asyncio.get_running_loop().call_later(GRACE, self.transport.abort)
+        asyncio.get_running_loop().call_later(GRACE, self.cut_off)
         return await super().close(code=code, message=message, drain=drain)
 
 

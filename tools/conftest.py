@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tools.readme import PLUGINS
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "beyond"))
-# What the steps and the recipes do not need, and takes long to load.
-os.environ["PYTEST_ADDOPTS"] = "-p no:hypothesispytest -p no:anyio"
+os.environ["PYTEST_ADDOPTS"] = PLUGINS
 
 
 def pytest_configure(config: pytest.Config) -> None:

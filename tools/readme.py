@@ -18,9 +18,9 @@ from tools import edits  # noqa: F401 - the markers name them
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 COG = ["-P", "-I", ".", "-I", "tools", "-p", "from readme import *", "--verbosity=1"]
 COG += ["--markers={{{cog }}} {{{end}}}"]
-# Without two plugins that take longer to load than most tests take.
-PYTEST = "pytest --no-header -o verbosity_test_cases=1 -p no:hypothesispytest"
-PYTEST += " -p no:anyio"
+# Without three plugins that no test needs: to load them takes longer than most tests.
+PLUGINS = "-p no:anyio -p no:hypothesispytest -p no:platformdirs"
+PYTEST = f"pytest --no-header -o verbosity_test_cases=1 {PLUGINS}"
 
 
 def list_texts() -> list[Path]:

@@ -114,6 +114,7 @@ def check_types(projects: dict[str, dict[str, str]], folder: Path) -> str:
             write({path.removeprefix("src/"): renamed}, folder / name)
     options = ["--strict", "--explicit-package-bases", "--no-error-summary"]
     options += ["--disable-error-code=import-untyped", "--allow-subclassing-any"]
+    options += [f"--cache-dir={Path('.mypy_cache/projects').absolute()}"]
     return subprocess.run(
         [sys.executable, "-m", "mypy", *options, "."],
         cwd=folder,

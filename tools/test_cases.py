@@ -15,6 +15,13 @@ from tools.test_recipes import PAGES, build, check_types, run
 CASES = Path("tools/cases")
 # Each server's page, and what the report on each of its bugs says.
 TABLE = {
+    "churn": (
+        "pushes",
+        {
+            "live_set": " == ['state 0', 'state 1']",
+            "reported": "RuntimeError('Set changed size during iteration')",
+        },
+    ),
     "fastapi_pushes": (
         "fastapi",
         {
@@ -73,6 +80,15 @@ TABLE = {
         {
             "silent": "waited 1 s for the message 'accepted bread'",
             "deaf": "still running: <coroutine object RequestHandler._handle_request",
+        },
+    ),
+    "thread_pushes": (
+        "own_server",
+        {
+            "lost": "At index 1 diff: 'fence' != 'two'",
+            "not_woken": "RuntimeError: Non-thread-safe operation invoked",
+            "other_loop": "AssertionError: a send in another event loop",
+            "twice": "At index 1 diff: 'one' != 'two'",
         },
     ),
     "timer_pushes": ("pushes", {"dies": "{'type': 'weather', 'n': 2}"}),

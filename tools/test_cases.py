@@ -55,6 +55,14 @@ TABLE = {
             "none": "had received 1: ['stored 9437184']",
         },
     ),
+    "many_clients": (
+        "own_server",
+        {
+            "crowd": "At index 128 diff: [] != ['hello']",
+            "limit": "At index 100 diff: [] != ['hello']",
+            "turned_away": "client 151: the server closed before the client's close fr",
+        },
+    ),
     "not_registered_yet": (
         "own_server",
         {"forgets": "Right contains one more item: 'hello'"},
@@ -92,6 +100,14 @@ TABLE = {
         },
     ),
     "timer_pushes": ("pushes", {"dies": "{'type': 'weather', 'n': 2}"}),
+    "unix_socket": (
+        "own_server",
+        {
+            "mode": "& 511) == 432",
+            "stays": "assert not True",
+            "twice": "Left contains one more item: 'Hello, Ada'",
+        },
+    ),
 }
 BUGS = [(name, bug) for name, (_, reports) in TABLE.items() for bug in reports]
 

@@ -100,3 +100,42 @@ async def test_handshake_makes_the_list_whole_on_aiohttp() -> None:
 async def test_handshake_alone_does_not_elsewhere(serve: Serve) -> None:
     async with serve() as port:
         assert await count_whole_lists(port, fence=False) < ROUNDS / 3  # hardly ever
+
+
+@asynccontextmanager
+async def serve_leaky_room() -> AsyncIterator[int]:
+    """Run a room whose messages reach everybody; its second one only after a while."""
+    sockets: list[websockets.ServerConnection] = []
+    told: list[websockets.Data] = []
+
+    async def handle(socket: websockets.ServerConnection) -> None:
+        sockets.append(socket)
+        async for message in socket:
+            if message == "ping":
+                await socket.send("pong")
+                continue
+            told.append(message)
+            if len(told) == 2:
+                await asyncio.sleep(0.02)
+                await sockets[-1].send(message)
+
+    async with websockets.serve(handle, "127.0.0.1", 0) as server:
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_second_fence_needs_an_answer_of_its_own(counts: bool) -> None:
+    async with serve_leaky_room() as port:
+        url = f"ws://127.0.0.1:{port}"
+        async with (
+            utils7.create_socket_client(url) as ada,
+            utils7.create_socket_client(url) as eve,
+        ):
+            for number in (1, 2):
+                await ada.send_str("secret")
+                for client in (ada, eve):  # the speaker first
+                    await client.send_str("ping")
+                    count = number if counts else 1
+                    await client.wait_for_message("pong", count=count)
+            heard = list(eve.messages)
+    assert heard == (["pong", "secret", "pong"] if counts else ["pong"])

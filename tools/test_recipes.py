@@ -136,6 +136,7 @@ VARYING = {
     r"0x[0-9a-f]+": "0x…",
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}": "(id)",
     r"'[0-9a-f]{4}\.\.\.": "'(id)...",  # as pytest shortens it
+    r'"[0-9a-f]{3}\.\.\.': '"(id)...',  # as reprlib does
     r"\d{4}-\d\d-\d\dT[0-9:.]+": "(time)",
     r"datetime\.datetime\([0-9, ]+": "datetime.datetime((time), ",
     r"_ssl\.c:\d+": "_ssl.c",

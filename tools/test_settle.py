@@ -175,6 +175,21 @@ async def test_barrier_waits_for_clients_that_have_said_goodbye(
     assert outsider_messages == ["secret"]
 
 
+@pytest.mark.parametrize(("handling", "lookup"), CASES)
+async def test_barrier_of_step_7_shows_the_leak(
+    aiohttp_server: AiohttpServer, handling: float, lookup: float
+) -> None:
+    app = create_leaky_room(handling, lookup)
+    server = await utils7.start_server(aiohttp_server, app, 0)
+    async with (
+        utils7.create_socket_client(server.make_url("/")) as sender,
+        utils7.create_socket_client(server.make_url("/")) as outsider,
+    ):
+        await sender.send_str("secret")
+
+    assert outsider.messages == ["secret"]
+
+
 async def test_barrier_of_step_7_waits_for_them_too(
     aiohttp_server: AiohttpServer,
 ) -> None:

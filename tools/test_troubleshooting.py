@@ -140,6 +140,15 @@ async def receive(port: int) -> None:
         await client.receive()
 
 
+async def settle_late7(client: step7.TestWebSocket) -> None:
+    """Settle when the block has ended."""
+    step7.open_clients.remove(client)
+    try:
+        await client.settle()
+    finally:
+        step7.open_clients.append(client)
+
+
 async def nothing(_: step7.TestWebSocket) -> None:
     """Leave at once."""
 
@@ -214,8 +223,12 @@ STEP7_SCENES: dict[
     "the connection ended …: Message size … exceeds limit …": (send_too_much, speak),
     "the connection ended …: Invalid UTF-8 text message": (send_no_text, speak),
     "its last message cannot be decoded": (echo, speak),
-    "this client listens by itself": (echo, lambda c: c.receive()),
+    "it listens by itself": (echo, lambda c: c.receive()),
     "the test sends a message after the close frame": (echo, send_late),
+    "settle() works only inside the block of create_socket_client()": (
+        echo,
+        settle_late7,
+    ),
     "cannot unpack non-iterable TestWebSocket object": (echo, unpack),
 }
 GUARD = """
@@ -244,6 +257,18 @@ async def test_guard(aiohttp_server):
     await start_server(aiohttp_server, app, compute_port())
     async with create_socket_client(compute_port()):
         pass
+"""
+TAKEN = """
+import sys
+
+from aiohttp import web
+
+sys.path.insert(0, "beyond")
+from step7_test_client.utils import start_server
+
+
+async def test_taken_port(aiohttp_server):
+    await start_server(aiohttp_server, web.Application(), {port})
 """
 FAULTS = {
     "aiohttp.server logged: …": "raise KeyError",
@@ -353,6 +378,9 @@ async def test_message_about_arguments_of_step6() -> None:
     with shows("got an unexpected keyword argument 'close_after'"):
         async with step7.create_socket_client("ws://127.0.0.1", close_after=1):
             pass
+    with shows("got multiple values for keyword argument 'timeout'"):
+        async with step7.create_socket_client("ws://127.0.0.1", timeout=1):
+            pass
 
 
 @pytest.mark.parametrize("message", FAULTS)
@@ -383,6 +411,14 @@ def test_message_about_a_port() -> None:
         check(run_step(3), "no server on port … (BASE_PORT sets another)")
 
 
+def test_message_about_a_port_of_step7(tmp_path: Path) -> None:
+    with create_server(("127.0.0.1", 0)) as used:
+        text = TAKEN.format(port=used.getsockname()[1])
+        output = run_pytest(text, tmp_path / "test_port.py", "--no-header")
+    check(output, "Address already in use")
+    assert len(output.splitlines()) < 25, output
+
+
 def test_message_about_base_port() -> None:
     check(run_step(1, "BASE_PORT=abc"), "BASE_PORT is …, not a number up to 60000")
 
@@ -397,12 +433,14 @@ def test_message_about_an_old_python(tmp_path: Path) -> None:
 def test_every_message_is_produced() -> None:
     elsewhere = {
         "no server on port 3003 (BASE_PORT sets another)",
+        "Address already in use",
         "Cannot connect to host …",
         "waited 1 s for the server to open the connection",
         "WSServerHandshakeError",
         "Constructor parameter should be str",
         "got an unexpected keyword argument 'close_after'",
         "BASE_PORT is …, not a number up to 60000",
+        "got multiple values for keyword argument 'timeout'",
         "This needs Python 3.11 or later",
     }
     produced = {*SCENES, *STEP7_SCENES, *FAULTS, *UVICORN, *SETTINGS} | elsewhere

@@ -67,12 +67,7 @@ def unavailable(group_id: str) -> dict[str, object]:
     return {"type": "GROUP_UNAVAILABLE", "value": group_id}
 
 
-def decode(frame: str | bytes) -> object:
-    """Return the message in a text frame; a binary frame stays bytes."""
-    return json.loads(frame) if isinstance(frame, str) else frame
-
-
-create_socket_client = partial(utils.create_socket_client, decode=decode)
+create_socket_client = partial(utils.create_socket_client, decode=json.loads)
 
 
 async def send(client: TestWebSocket, request: object) -> None:

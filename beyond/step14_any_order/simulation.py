@@ -12,7 +12,7 @@ from typing import Any
 
 import detangle
 import pytest
-from aiohttp import TCPConnector, web
+from aiohttp import TCPConnector, WSMessage, web
 from aiohttp.client_proto import ResponseHandler
 
 from .utils import TestWebSocket
@@ -118,9 +118,9 @@ def observe() -> Iterator[list[str]]:
         note(f"client {client.number} sends {data}")
         await send(client, data, *options)
 
-    def note_message(client: TestWebSocket, data: str, *options: Any) -> None:
-        note(f"client {client.number} hears {data}")
-        record(client, data, *options)
+    def note_message(client: TestWebSocket, frame: WSMessage, *options: Any) -> None:
+        note(f"client {client.number} hears {frame.data}")
+        record(client, frame, *options)
 
     logging.getLogger().addHandler(log)
     try:

@@ -52,12 +52,10 @@ async def test_server_echoes_the_message_it_receives_from_client() -> None:
 async def test_server_echoes_bytes_as_bytes() -> None:
     async with ClientSession(timeout=OPENING_TIMEOUT) as session:
         client = await session.ws_connect(URL, timeout=CLIENT_TIMEOUT)
-        await wait_for_socket_state(client, SocketState.OPEN)
 
         await client.send_bytes(b"\x00\xff")
         response_message = await client.receive_bytes()
         await client.close()
-        await wait_for_socket_state(client, SocketState.CLOSED)
 
     assert response_message == b"\x00\xff"
     assert client.close_code == WSCloseCode.OK

@@ -12,6 +12,36 @@ ECHOES_TWICE = (
                         await socket.send_str(message.data)
 """,
 )
+LEAKS_LATE = [
+    ("import json\n", "import asyncio\nimport json\n"),
+    (
+        """\
+            case {"type": "ECHO", "value": str(value)}:
+                await socket.send_str(value)
+""",
+        """\
+            case {"type": "ECHO", "value": str(value)}:
+                await asyncio.sleep(0.02)  # for example, a database query
+                await broadcast(clients, value)
+""",
+    ),
+]
+TEST_OF_AN_OUTSIDER = """\
+from step4_multi_message.utils import create_socket_client
+
+from .test_server import PORT, server
+
+
+async def test_outsider_hears_no_echo() -> None:
+    async with (
+        create_socket_client(PORT) as (sender, _),
+        create_socket_client(PORT) as (_, outsider_messages),
+    ):
+        await sender.send_json({"type": "ECHO", "value": "secret"})
+
+    assert outsider_messages == []
+"""
+WITH_THE_HELPER_OF_STEP_5 = "from .utils import create_socket_client"
 CLOSES_WHO_JOINS = (
     """\
         groups[name].add(socket)

@@ -90,12 +90,27 @@ def code(step: int, name: str, *functions: str) -> None:
     block("python", "\n\n\n".join(parts))
 
 
+def lines(step: int, name: str, first: str, count: int) -> None:
+    """Print some lines of a file, from the only one that begins with a text."""
+    found = find_step(step).joinpath(name).read_text().splitlines()
+    [start] = [at for at, line in enumerate(found) if line.strip().startswith(first)]
+    block("python", textwrap.dedent("\n".join(found[start : start + count])))
+
+
 def diff(step: int, *rooms: str) -> None:
-    """Print what `make diffN` prints about the server, what is copied, and more."""
+    """Print what `make diffN` prints about the server, what is copied, and more.
+
+    New files are in the text.
+    """
     make = ["make", "--no-print-directory", f"diff{step}"]
     files = re.split("^(?=diff --git)", check_output(make, text=True), flags=re.M)
-    names = ("server.py", "utils.py", "conftest.py", *rooms)
-    wanted = [it for it in files if any(f"/{name}\n" in it for name in names)]
+    names = ("server.py", "utils.py", "conftest.py")
+    wanted = [
+        it
+        for it in files
+        if any(f"/{name}\n" in it for name in rooms)
+        or (any(f"/{name}\n" in it for name in names) and "\nnew file" not in it)
+    ]
     lines = "".join(wanted).splitlines()
     noise = "diff --git|index |new file|Not shown"
     block("diff", *[line for line in lines if not re.match(noise, line)])
@@ -129,14 +144,43 @@ def failure(
     show(step, cut(first), options)
 
 
+def experiment(step: int, edited: list[tuple[str, str]], test: str, new: str) -> None:
+    """Print edits of a server, and a test that passes until its first line changes."""
+    path = find_step(step) / "server.py"
+    before = server = path.read_text()
+    for old_part, new_part in edited:
+        assert server.count(old_part) == 1, old_part
+        server = server.replace(old_part, new_part)
+    show_diff(before, server)
+    test_path = path.with_name("test_outsider.py")
+    print(f"\nSave this test as `{test_path}`:\n")
+    block("python", test.rstrip())
+    options = "-k outsider"
+    passes = report(path, server, *options.split(), others={test_path: test})
+    [summary] = re.findall("= (1 passed, .*) in ", passes)
+    print(f'\n`make step{step} ARGS="{options}"` reports: {summary}. ', end="")
+    print("Now change the first line:\n")
+    changed = f"{new}\n{test.partition(chr(10))[2]}"
+    show_diff(test, changed)
+    others = {test_path: changed}
+    failed = report(path, server, "-x", *options.split(), others=others)
+    show(step, cut(failed), options)
+
+
 def edit(step: int, old: str, new: str, name: str) -> str:
     """Print an edit of a file; return the file's text after it."""
     before = find_step(step).joinpath(name).read_text()
     assert before.count(old) == 1, old
     after = before.replace(old, new)
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=1)
-    block("diff", *[line for line in lines if not re.match(r"---|\+\+\+|@@", line)])
+    show_diff(before, after)
     return after
+
+
+def show_diff(before: str, after: str) -> None:
+    """Print what an edit changes, with a line around it, and "@@" between its parts."""
+    texts = before.splitlines(), after.splitlines()
+    found = list(difflib.unified_diff(*texts, n=1, lineterm=""))
+    block("diff", *[re.sub("^@@ .*", "@@", line) for line in found[3:]])
 
 
 def show(step: int, failed: str, options: str) -> None:
@@ -187,9 +231,14 @@ def find_tests(folder: Path) -> tuple[list[str], list[Path]]:
 
 
 def report(
-    path: Path, text: str, *options: str, base_port: str = "", bound: float = 600
+    path: Path,
+    text: str,
+    *options: str,
+    base_port: str = "",
+    bound: float = 600,
+    others: dict[Path, str] | None = None,
 ) -> str:
-    """Return what pytest prints on a copy of a step where a file has another text.
+    """Return what pytest prints on a copy of a step where files have other texts.
 
     Raises `subprocess.TimeoutExpired` after `bound` seconds.
     """
@@ -200,7 +249,8 @@ def report(
         shutil.copy("pyproject.toml", copy)
         if plugin:
             shutil.copy("beyond/conformance.py", f"{copy}/beyond")
-        Path(copy, path).write_text(text)
+        for file, code in {path: text, **(others or {})}.items():
+            Path(copy, file).write_text(code)
         base_port = base_port or os.environ.get("BASE_PORT") or "5500"
         environment = os.environ | {"BASE_PORT": base_port, "PYTHONPATH": "beyond"}
         environment |= {"COLUMNS": "80", "CI": "", "BUILD_NUMBER": ""}

@@ -15,6 +15,7 @@ from aiohttp import WSMsgType, web
 from pytest_aiohttp import AiohttpServer
 from step7_test_client import utils as utils7
 
+from step3_client_helper import utils as utils3
 from step4_multi_message import utils as utils4
 from step5_broadcast import utils as utils5
 from step6_groups import utils as utils6
@@ -143,6 +144,16 @@ async def test_handshake_alone_hides_it(
 ) -> None:
     app = create_leaky_room(handling, lookup)
     assert not await sees_leak(utils4, aiohttp_server, app)
+
+
+async def test_handler_that_reads_ahead_closes_before_it_answers(
+    aiohttp_server: AiohttpServer,
+) -> None:
+    port = (await utils3.start_server(aiohttp_server, create_eager_room(), 0)).port
+    async with utils3.create_socket_client(port or 0) as (client, messages):
+        await client.send_str("hello")
+
+    assert messages == []
 
 
 async def test_handler_that_reads_ahead_hides_it(

@@ -419,6 +419,11 @@ def test_message_about_a_port_of_step7(tmp_path: Path) -> None:
     assert len(output.splitlines()) < 25, output
 
 
+def test_make_runs_one_test() -> None:
+    name = "step1_echo/test_server.py::test_server_echoes_bytes_as_bytes"
+    check(run_step(1, f"ARGS={name}"), "= 1 passed in ")
+
+
 def test_message_about_base_port() -> None:
     check(run_step(1, "BASE_PORT=abc"), "BASE_PORT is …, not a number up to 60000")
 

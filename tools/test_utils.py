@@ -269,6 +269,23 @@ async def test_end_of_block_reports_how_the_server_closed(
     assert shown_files(failure) <= HELPERS
 
 
+async def test_close_after_hides_a_server_that_closes_first(start: Start) -> None:
+    async def serve(socket: web.WebSocketResponse) -> None:
+        await socket.receive()
+        await socket.send_str("HELLO")
+        await socket.close()
+
+    port = await start(serve)
+    async with create_socket_client(port, close_after=1) as (client, messages):
+        await client.send_str("HI")
+        await wait_for_socket_state(client, SocketState.CLOSED)
+    assert messages == ["HELLO"]
+    with pytest.raises(ConnectionError, match="closed with 1000 '', before the"):
+        async with create_socket_client(port) as (client, messages):
+            await client.send_str("HI")
+            await wait_for_socket_state(client, SocketState.CLOSED)
+
+
 @pytest.mark.parametrize(
     ("serve", "cause"),
     [

@@ -67,7 +67,7 @@ INVALID_MESSAGES = {
         *edit('"', "'", ""),
         *edit('"type"', "type"),
         *edit("}", "", ",}", "} {}", "}}", "}\0", "} // HI"),
-        *edit("HI", "H\nI", "H\0I", r"\x48I", r"HI\\"[:-1]),
+        *edit("HI", "H\nI", "H\0I", r"\x48I", "HI\\"),
         *edit("}", ', "more": ' + "[" * 100_000 + "]" * 100_000 + "}"),
     ],
     "not_a_number": edit(

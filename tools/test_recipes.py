@@ -302,6 +302,11 @@ BUGS = {
         "client 1: connected; had received 0: []",
     ),
     "closes_first-no_reason": (', message=b"bad token"', "", "assert 'bad token' in"),
+    "fastapi-does_not_stop": (
+        '"1.20"}\n    yield\n',
+        '"1.20"}\n    yield\n    import asyncio\n\n    await asyncio.Event().wait()\n',
+        "\nstill running: <coroutine object LifespanOn.main",
+    ),
     "leaving-forgets": (
         "        online.discard(name)\n",
         "",

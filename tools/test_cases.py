@@ -90,6 +90,14 @@ TABLE = {
             "deaf": "still running: <coroutine object RequestHandler._handle_request",
         },
     ),
+    "stored_by_tasks": (
+        "own_server",
+        {
+            "another_task": "Left contains one more item: 'milk'",
+            "fails": "asyncio logged: Task exception was never retrieved",
+            "twice": "Left contains one more item: 'stored milk'",
+        },
+    ),
     "thread_pushes": (
         "own_server",
         {

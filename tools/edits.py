@@ -87,3 +87,12 @@ ALLOWS_WHAT_BEGINS_ALIKE = (
     if not request.headers.get("Origin", own_origin).startswith(allowed):
 """,
 )
+SENDS_WITHOUT_THE_LOCK = (
+    """\
+                async with self.lock:
+                    await self.message_group(socket, name, text)
+""",
+    """\
+                await self.message_group(socket, name, text)
+""",
+)

@@ -47,21 +47,6 @@ MARKUP = """<img src=x onerror="document.title = 'broken'">"""
 TRYING = re.compile(r"^Trying again in \d+ s$")
 
 
-async def test_address_instead_of_an_id(browser: Browser) -> None:
-    async with open_page(browser) as page1:
-        group_id = await create_group(page1)
-        await say(page1, "before")
-        address = page1.url
-        assert address == f"{URL}/#{group_id}"
-
-        async with open_page(browser, address) as page2, open_page(browser) as page3:
-            await expect(page2.get_by_text("from the moment you join")).to_be_visible()
-            await join_group(page3, f" {address} ")  # it works as well as an id
-            await say(page2, "HI")
-            await expect(messages(page1)).to_have_text(["before", "HI"])
-            await expect(messages(page3)).to_have_text(["HI"])
-
-
 async def test_refused_groups(browser: Browser, start_page: plain.StartPage) -> None:
     url = str((await start_page(0, groups=0)).make_url("/"))
 

@@ -1,5 +1,6 @@
-"""Say in one line what is wrong with a port; no step needs this file."""
+"""Keep reports short: say in a line what is wrong with a port; no step needs this."""
 
+import contextlib
 import os
 from collections.abc import Generator
 from errno import EACCES, EADDRINUSE
@@ -7,6 +8,8 @@ from socket import socket
 from traceback import walk_tb
 
 import pytest
+
+vars(contextlib)["__tracebackhide__"] = True  # the lines of `async with` helpers
 
 
 def pytest_configure() -> None:

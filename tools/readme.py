@@ -225,7 +225,7 @@ def wrong_servers() -> None:
 def find_tests(folder: Path) -> tuple[list[str], list[Path]]:
     """Return the options and the folders with which make runs a step's tests."""
     step = int(folder.name.removeprefix("step").partition("_")[0])
-    earlier = [find_step(number) for number in range(9, step)]
+    earlier = [find_step(number) for number in range(9, step) if step < 14]
     options = ["--noconftest", "-p", "conformance"] if earlier else []
     return options, [folder, *earlier]
 
@@ -244,9 +244,10 @@ def report(
     """
     plugin, folders = find_tests(path.parent)
     with tempfile.TemporaryDirectory() as copy:
-        for folder in folders:
+        for folder in {*folders, find_step(4)}:  # whose helper step 5 compares
             shutil.copytree(folder, Path(copy, folder))
-        shutil.copy("pyproject.toml", copy)
+        for name in "pyproject.toml", "conftest.py":
+            shutil.copy(name, copy)
         if plugin:
             shutil.copy("beyond/conformance.py", f"{copy}/beyond")
         for file, code in {path: text, **(others or {})}.items():

@@ -156,9 +156,8 @@ class TestWebSocket(ClientWebSocketResponse):
     ) -> None:
         """Wait until `count` messages equal `message`."""
         what = f"the message {reprlib.repr(message)}{f', {count} times' * (count > 1)}"
-        await self.wait_for(
-            lambda: self.messages.count(message) >= count, what, timeout
-        )
+        count_now = self.messages.count
+        await self.wait_for(lambda: count_now(message) >= count, what, timeout)
 
     async def wait_for_message_count(
         self, count: int, timeout: float = TIMEOUT

@@ -60,7 +60,7 @@ TABLE = {
         {
             "crowd": "At index 128 diff: [] != ['hello']",
             "limit": "At index 100 diff: [] != ['hello']",
-            "turned_away": "client 151: the server closed before the client's close fr",
+            "turned_away": "client 160: the server closed before the client's close fr",
         },
     ),
     "not_registered_yet": (

@@ -394,6 +394,8 @@ def test_guard_is_that_of_the_steps() -> None:
     [constant] = re.findall("^LIBRARIES = .*\n", guard, re.MULTILINE)
     body = guard.partition('left a task running."""\n')[2]
     for path in Path().glob("beyond/step*/conftest.py"):
+        if path.parent.name.startswith("step14"):  # its simulation reads the log itself
+            continue
         step = path.read_text()  # with more fixtures, and docstrings of its own
         assert constant in step
         assert body in step

@@ -9,6 +9,7 @@ import pytest
 from tools.readme import PLUGINS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "beyond"))
+os.environ |= {"CI": "", "BUILD_NUMBER": ""}  # or pytest prints each report twice
 os.environ["PYTEST_ADDOPTS"] = PLUGINS
 
 
